@@ -1,6 +1,7 @@
 """The generators by name: data that costs no heavy import."""
 
 import importlib
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -56,11 +57,14 @@ def entry(name: str) -> GeneratorEntry:
 def parse_spec(generator: str, parameters: Mapping[str, Any]) -> GenerationSpec:
     """Check ``parameters``, filling gaps with the chosen weights' defaults, then the spec's.
 
+    A missing seed is drawn here, once, so that the stored job says what makes the picture again.
+
     Raises:
         SpecError: one sentence a problem: unknown generator, weights or parameter, value out of bounds.
     """
     chosen = entry(generator)
     given = {name: value for name, value in parameters.items() if value is not None}
+    given.setdefault("seed", secrets.randbelow(2**32))
     weights = str(given.setdefault("weights", chosen.weights[0].name))
     usable = {w.name: w for w in chosen.weights}
     if weights not in usable:
