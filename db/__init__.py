@@ -1,0 +1,1 @@
+"""Tables, engine and migrations. ``db.migrate(url)`` readies a database, ``db.open_engine(url)`` opens it."""
