@@ -1,12 +1,13 @@
 """What a generator is: ``generate(spec, context) -> Iterator[Frame]``, free of queue, database and disk."""
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_PROMPT_LENGTH = 500
 
@@ -36,6 +37,14 @@ class GenerationSpec(BaseModel):
         title="Seed",
         description="The same seed and parameters give the same picture.",
     )
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _on_one_line(cls, prompt: Any) -> Any:
+        """Control characters become spaces: not every database and image format can hold them."""
+        if not isinstance(prompt, str):
+            return prompt
+        return "".join(" " if unicodedata.category(c) == "Cc" else c for c in prompt)
 
 
 @dataclass(frozen=True)

@@ -93,5 +93,7 @@ def _sentence(spec: type[GenerationSpec], problem: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, str) and len(value) > 60:
+        return f"{len(value)} characters long"
     text = repr(value)
-    return text if len(text) <= 60 else f"{len(text)} characters long"
+    return text if len(text) <= 60 else f"{text[:60]}…"
