@@ -8,13 +8,14 @@ from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT_PREFIX = "STUDIO_"
 
 
 class SettingsError(ValueError):
-    """A setting is unknown or has a value of the wrong type."""
+    """A setting is unknown or has a value that cannot be used; the text names it."""
 
 
 @dataclass
@@ -52,6 +53,21 @@ class Settings:
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
 
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    "web.port": (1, 65535),
+    "queue.lease_seconds": (0.1, 86400),
+    "queue.max_attempts": (1, 1000),
+    "queue.max_waiting_per_person": (1, 1_000_000),
+    "executor.threads": (0, 1024),
+    "executor.poll_seconds": (0.01, 60),
+    "executor.heartbeat_seconds": (0.01, 3600),
+    "executor.frame_seconds": (0, 3600),
+    "executor.checkpoint_seconds": (0, 3600),
+    "executor.animation_frames": (2, 1000),
+}
+"""The lowest and highest value of every setting that is a number."""
+
+
 def load_settings(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] = os.environ,
@@ -63,27 +79,52 @@ def load_settings(
     arguments set the same value. Relative paths count from the project's root.
 
     Raises:
-        SettingsError: a setting is unknown or has a value of the wrong type.
+        SettingsError: a setting is unknown or has a value of the wrong type or out of ``BOUNDS``, or
+            the file cannot be read.
     """
     from_environment = [
         f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={value}"
         for name, value in environment.items()
         if name.startswith(ENVIRONMENT_PREFIX)
     ]
+    layers = [_read(file), *(_parse(assignment) for assignment in (*from_environment, *arguments))]
     try:
-        merged = OmegaConf.merge(
-            OmegaConf.structured(Settings),
-            OmegaConf.load(file),
-            OmegaConf.from_dotlist(from_environment),
-            OmegaConf.from_dotlist(list(arguments)),
-        )
-        _anchor_paths(cast(DictConfig, merged))
+        merged = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Settings), *layers))
+        _check_bounds(merged)
+        _anchor_paths(merged)
         return cast(Settings, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        sentence = str(error).splitlines()[0]
-        raise SettingsError(f"A setting cannot be used: {sentence}") from error
+        setting = f"The setting '{error.full_key}'" if error.full_key else "A setting"
+        raise SettingsError(f"{setting} cannot be used: {str(error).splitlines()[0]}.") from error
+
+
+def _read(file: Path) -> DictConfig:
+    try:
+        content = OmegaConf.load(file)
+    except (OSError, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"The settings in {file} cannot be read: {reason}.") from error
+    if not isinstance(content, DictConfig):
+        raise SettingsError(f"The settings in {file} must be names with values, not a list.")
+    return content
+
+
+def _parse(assignment: str) -> DictConfig:
+    if "=" not in assignment:
+        raise SettingsError(f"'{assignment}' sets nothing: write name=value, for example web.port=8501.")
+    try:
+        return OmegaConf.from_dotlist([assignment])
+    except YAMLError as error:
+        raise SettingsError(f"The value in '{assignment}' cannot be read as YAML.") from error
+
+
+def _check_bounds(settings: DictConfig) -> None:
+    for name, (lowest, highest) in BOUNDS.items():
+        value = OmegaConf.select(settings, name)
+        if not lowest <= value <= highest:
+            raise SettingsError(f"The setting '{name}' goes from {lowest} to {highest}, but it was {value}.")
 
 
 def _anchor_paths(settings: DictConfig) -> None:
-    settings.data_dir = str(ROOT / settings.data_dir)
-    settings.weights_dir = str(ROOT / settings.weights_dir)
+    settings.data_dir = str(ROOT / Path(settings.data_dir).expanduser())
+    settings.weights_dir = str(ROOT / Path(settings.weights_dir).expanduser())
