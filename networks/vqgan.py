@@ -5,6 +5,7 @@ Module names equal the original's, so its checkpoints load unchanged.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,8 @@ class VQGANConfig:
             ValueError: the file does not describe a VQGAN.
         """
         try:
-            model = OmegaConf.to_container(OmegaConf.load(path))["model"]  # type: ignore[index,call-overload]
+            document: Any = OmegaConf.to_container(OmegaConf.load(path))
+            model = document["model"]
             model = model["params"].get("first_stage_config", model)
             params, sizes = model["params"], model["params"]["ddconfig"]
             return cls(
@@ -91,9 +93,7 @@ class VQGAN(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         quantizer = ProjectedCodes if config.gumbel else NearestCodes
-        self.quantize: NearestCodes | ProjectedCodes = quantizer(
-            config.n_embed, config.embed_dim
-        )
+        self.quantize: NearestCodes | ProjectedCodes = quantizer(config.n_embed, config.embed_dim)
         """Latent (B, embed_dim, h, w) to (quantized of the same shape, indices (B, h, w))."""
         self.quant_conv = nn.Conv2d(config.z_channels, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, config.z_channels, 1)
@@ -111,7 +111,7 @@ class VQGAN(nn.Module):
         return self.decoder(self.post_quant_conv(quantized))
 
     @property
-    def codebook(self) -> nn.Parameter:
+    def codebook(self) -> Tensor:
         """All code vectors, (n_embed, embed_dim)."""
         return self.quantize.codes.weight
 
@@ -226,12 +226,8 @@ class Level(nn.Module):
         upsample: bool = False,
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(
-            ResnetBlock(outputs if i else inputs, outputs) for i in range(blocks)
-        )
-        self.attn = nn.ModuleList(
-            AttnBlock(outputs) for _ in range(blocks if attention else 0)
-        )
+        self.block = nn.ModuleList(ResnetBlock(outputs if i else inputs, outputs) for i in range(blocks))
+        self.attn = nn.ModuleList(AttnBlock(outputs) for _ in range(blocks if attention else 0))
         self.downsample = Downsample(outputs) if downsample else nn.Identity()
         self.upsample = Upsample(outputs) if upsample else nn.Identity()
 
@@ -261,9 +257,7 @@ class ResnetBlock(nn.Module):
         self.conv1 = _conv3(inputs, outputs)
         self.norm2 = _norm(outputs)
         self.conv2 = _conv3(outputs, outputs)
-        self.nin_shortcut = (
-            nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        )
+        self.nin_shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -284,12 +278,8 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normed = self.norm(x)
-        q, k, v = (
-            conv(normed).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v)
-        )
-        weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(
-            -1
-        )  # (B, places, places)
+        q, k, v = (conv(normed).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
+        weights = (q @ k.transpose(1, 2) * q.shape[-1] ** -0.5).softmax(-1)  # (B, places, places)
         attended = (weights @ v).transpose(1, 2).unflatten(2, x.shape[2:])
         return x + self.proj_out(attended)
 

@@ -1,0 +1,82 @@
+"""Weights files to networks ready for use: frozen, in evaluation mode, on their device."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
+
+from networks.vqgan import VQGAN, VQGANConfig
+from weights.errors import WeightsError
+from weights.reader import read_checkpoint
+
+FIRST_STAGE = "first_stage_model."
+"""Where a Net2NetTransformer's checkpoint keeps its VQGAN."""
+
+
+def load_vqgan(config_path: Path, weights_path: Path, device: str) -> VQGAN:
+    """Load a VQGAN in float32 from safetensors or an original checkpoint.
+
+    ``config_path`` is a yaml file in the original's layout. The checkpoint may be a VQModel's, a GumbelVQ's
+    or a Net2NetTransformer's, whose first stage is taken.
+
+    Raises:
+        WeightsError: a file is missing or damaged, or the weights do not fit the configuration.
+    """
+    try:
+        config = VQGANConfig.from_yaml(config_path)
+    except ValueError as error:
+        raise WeightsError(f"{error} Install the weights again.") from error
+    tensors = _read_tensors(weights_path)
+    with torch.device("meta"):
+        model = VQGAN(config)
+    model.to_empty(device=device)
+    try:
+        model.load_state_dict(_first_stage(tensors))
+    except RuntimeError as error:
+        raise WeightsError(
+            f"{weights_path} does not fit {config_path}; install the two from the same source."
+        ) from error
+    return model.eval().requires_grad_(False)
+
+
+def load_clip(folder: Path, device: str) -> tuple[CLIPModel, PreTrainedTokenizerBase]:
+    """Load a CLIP in float32 and its tokenizer from a folder as ``transformers`` saves it.
+
+    Attention runs as plain products, whose backward is several times faster on CPUs. Nothing is downloaded,
+    no code of the folder's runs, and only safetensors are read.
+
+    Raises:
+        WeightsError: the folder is missing, incomplete or damaged.
+    """
+    try:
+        model = CLIPModel.from_pretrained(
+            folder,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds for a bad folder
+        raise WeightsError(f"{folder} holds no whole CLIP with its tokenizer; install it again.") from error
+    return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        return read_checkpoint(path)
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read; install it again.") from error
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged; install it again.") from error
+
+
+def _first_stage(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    found = {k.removeprefix(FIRST_STAGE): v for k, v in tensors.items() if k.startswith(FIRST_STAGE)}
+    return found or tensors
