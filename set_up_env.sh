@@ -11,7 +11,7 @@ readonly STOP_SECONDS=30
 show_help() {
     cat <<'END'
 Sets the studio up and starts it: web app, executors and a device monitor, each in a pane of one tmux session.
-Run again, it installs only what requirements.txt has changed.
+Run again, it installs only what has changed in requirements.txt.
 
 Usage: ./set_up_env.sh [options]
 
@@ -41,9 +41,9 @@ main() {
     fi
     install_all
     [[ $action == start ]] || return 0
-    "$VENV/bin/python" -m db migrate
     read_settings
     refuse_taken_port
+    ready_database
     share_out_devices
     [[ $in_tmux == no ]] || ensure_tmux
     if [[ $in_tmux == yes ]]; then start_session; else run_in_foreground; fi
@@ -160,6 +160,18 @@ reachable_host() {
         *:*) echo "[${host/#::/::1}]" ;;
         *) echo "$host" ;;
     esac
+}
+
+ready_database() {
+    "$VENV/bin/python" - <<'END'
+from db import DatabaseError, migrate
+from settings import load_settings
+
+try:
+    migrate(load_settings().database_url)
+except DatabaseError as error:
+    raise SystemExit(str(error)) from None
+END
 }
 
 refuse_taken_port() {

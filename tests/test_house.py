@@ -1,0 +1,124 @@
+"""Keeps the two wings apart: which folder may import which, and what must stay out of the office."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from settings import ROOT
+from web.look import PAGES
+
+OFFICE = {"web", "jobs", "db"}
+STUDIO = {"generators", "guidance", "networks", "weights"}
+EVERYTHING = OFFICE | STUDIO | {"settings", "sandbox", "benchmarks", "tests"}
+HALL = EVERYTHING - {"sandbox", "benchmarks", "tests"}
+
+MAY_IMPORT = {
+    "settings": set(),
+    "db": {"settings"},
+    "jobs": {"db", "settings"},
+    "web": {"jobs", "settings"},
+    "weights": {"networks", "settings"},
+    "networks": {"settings"},
+    "guidance": {"networks", "weights", "settings"},
+    "generators": {"guidance", "networks", "weights", "settings"},
+    "sandbox": STUDIO | {"settings"},
+    "webapp": HALL,
+    "job_executor": HALL,
+    "generate": HALL | {"job_executor"},
+    "monitor": HALL,
+    "benchmarks": EVERYTHING,
+    "tests": EVERYTHING | {"webapp", "job_executor", "generate", "monitor"},
+}
+TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}
+PAGES_AND_TABLES = {"streamlit", "fastapi", "starlette", "sqlalchemy", "alembic", "fsspec"}
+WRITTEN = {"data", "runs", "artifacts", "res"}
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "base"}
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def python_files() -> list[Path]:
+    """All of the project's, none of an environment's or of what programs wrote."""
+    rooms = [path for path in ROOT.iterdir() if path.name[0] != "." and path.name not in WRITTEN]
+    return sorted(file for room in rooms for file in ([room] if room.is_file() else room.rglob("*.py")))
+
+
+def imported_names(file: Path) -> Iterator[str]:
+    """The first part of every absolute import, wherever in the file it stands."""
+    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+FILES = [file for file in python_files() if file.suffix == ".py"]
+ROOMS = {room_of(file) for file in FILES}
+
+
+def files_in(rooms: set[str]) -> list[Path]:
+    return [file for file in FILES if room_of(file) in rooms]
+
+
+def breaches(files: list[Path], forbidden: set[str]) -> list[str]:
+    return [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in files
+        for name in imported_names(file)
+        if name in forbidden
+    ]
+
+
+def test_every_room_has_its_place() -> None:
+    assert ROOMS - set(MAY_IMPORT) == set(), "a new folder or entry script needs a line in MAY_IMPORT"
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_imports_only_go_down(room: str) -> None:
+    above = set(MAY_IMPORT) - MAY_IMPORT[room] - {room}
+
+    assert breaches(files_in({room}), above) == []
+
+
+def test_the_office_knows_no_tensors() -> None:
+    assert breaches(files_in(OFFICE | {"settings"}), TENSORS) == []
+
+
+def test_the_studio_knows_no_pages_and_no_tables() -> None:
+    assert breaches(files_in(STUDIO | {"sandbox"}), PAGES_AND_TABLES) == []
+
+
+def test_names_say_what_is_inside() -> None:
+    parts = {part for file in FILES for part in file.relative_to(ROOT).with_suffix("").parts}
+
+    assert not parts & VAGUE
+
+
+def test_the_web_process_never_loads_torch() -> None:
+    modules = ["webapp", *(module_name(file) for file in files_in(OFFICE) if not is_script(file))]
+    program = (
+        f"import importlib, sys\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        f"loaded = {TENSORS!r} & set(sys.modules)\n"
+        f"sys.exit(f'loaded: {{loaded}}' if loaded else 0)"
+    )
+
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+
+    assert finished.returncode == 0, finished.stderr
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_script(file: Path) -> bool:
+    """What streamlit or alembic run, not import."""
+    name = str(file.relative_to(ROOT))
+    return name in {"web/main.py", *(f"web/{page}" for page in PAGES)} or name.startswith("db/migrations/")
