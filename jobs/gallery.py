@@ -1,19 +1,56 @@
 """Finished pictures: search, delete, and the samples that a fresh start shows."""
 
+import hashlib
+import io
+import json
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import ColumnElement, Connection, Engine, TextClause, delete, func, insert, select
 
+from db import reading, writing
+from db.tables import SUCCEEDED, jobs, results
 from jobs.artifacts import ArtifactStore
+from jobs.clock import Clock, utc_now
+from jobs.queue import JobNotFound
 from jobs.records import Page
+from jobs.rows import job_from, select_results
+
+SAMPLES_SUBMITTER = "studio"
 
 
 class NotYours(PermissionError):
     """Only the person who asked for a result may delete it."""
 
+    def __init__(self) -> None:
+        super().__init__("This result is somebody else's: only who asked for it may delete it.")
+
+
+class SampleError(ValueError):
+    """A sample's files cannot be used; the text says which and why."""
+
+
+class Sample(BaseModel):
+    """What ``NAME.json`` says of ``NAME.png`` and ``NAME.gif``; ``parameters`` is the whole spec."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generator: str
+    parameters: dict[str, Any]
+    numbers: dict[str, float] = Field(default_factory=dict)
+    seconds: float = 0.0
+
 
 class Gallery:
-    def __init__(self, engine: Engine, store: ArtifactStore) -> None: ...
+    """The succeeded jobs and their files."""
+
+    def __init__(self, engine: Engine, store: ArtifactStore, *, clock: Clock = utc_now) -> None:
+        self._engine = engine
+        self._store = store
+        self._clock = clock
 
     def search(
         self,
@@ -23,10 +60,113 @@ class Gallery:
         page: int = 1,
         per_page: int = 12,
     ) -> Page:
-        raise NotImplementedError
+        """Results newest first, whose prompts hold every word of ``text``; pages count from 1."""
+        wanted = _matches(text, generator, weights)
+        items = (
+            select_results()
+            .where(*wanted)
+            .order_by(jobs.c.finished_at.desc(), jobs.c.number.desc())
+            .limit(per_page)
+            .offset((page - 1) * per_page)
+        )
+        with reading(self._engine) as connection:
+            total = connection.execute(select(func.count()).select_from(jobs).where(*wanted)).scalar_one()
+            return Page([job_from(row) for row in connection.execute(items)], total)
 
     def delete(self, job_id: str, person: str) -> None:
-        """Raises JobNotFound, NotYours."""
+        """Remove a result, its votes and its files.
+
+        Raises:
+            JobNotFound: there is no such result.
+            NotYours: somebody else asked for it.
+            StoreError: the files could not be removed; the result is gone from the gallery all the same.
+        """
+        with writing(self._engine) as connection:
+            owner = connection.execute(
+                select(jobs.c.submitter).where(jobs.c.id == job_id, SUCCEEDED)
+            ).scalar_one_or_none()
+            if owner is None:
+                raise JobNotFound(job_id)
+            if owner != person:
+                raise NotYours
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+        self._store.delete_job(job_id)
 
     def import_samples(self, folder: Path) -> int:
-        raise NotImplementedError
+        """Show what ``folder`` holds, unless it is shown already; returns how many were new.
+
+        A sample is ``NAME.json`` (see ``Sample``) beside ``NAME.png`` and ``NAME.gif``, at any depth. The
+        first by name is shown first.
+
+        Raises:
+            SampleError: a sample's files are missing or cannot be read.
+        """
+        now = self._clock()
+        recipes = sorted(folder.rglob("*.json"))
+        return sum(self._import(recipe, now - timedelta(seconds=rank)) for rank, recipe in enumerate(recipes))
+
+    def _import(self, recipe: Path, when: datetime) -> bool:
+        try:
+            sample = Sample.model_validate(json.loads(recipe.read_bytes()))
+            image, animation = (
+                recipe.with_suffix(".png").read_bytes(),
+                recipe.with_suffix(".gif").read_bytes(),
+            )
+            width, height = Image.open(io.BytesIO(image)).size
+        except (OSError, ValueError, ValidationError) as error:
+            raise SampleError(
+                f"The sample {recipe.name} cannot be shown ({error}): mend or remove it."
+            ) from error
+        job_id = "sample-" + hashlib.sha256(image).hexdigest()[:16]
+        with reading(self._engine) as connection:
+            if _is_known(connection, job_id):
+                return False
+        result = {
+            "job_id": job_id,
+            "image": self._store.publish(job_id, "picture.png", image),
+            "animation": self._store.publish(job_id, "animation.gif", animation),
+            "seconds": sample.seconds,
+            "numbers": sample.numbers,
+            "width": width,
+            "height": height,
+        }
+        with writing(self._engine) as connection:
+            if _is_known(connection, job_id):
+                return False
+            connection.execute(insert(jobs), _sample_row(job_id, sample, when))
+            connection.execute(insert(results), result)
+        return True
+
+
+def _matches(text: str, generator: str | None, weights: str | None) -> list[ColumnElement[bool] | TextClause]:
+    wanted: list[ColumnElement[bool] | TextClause] = [SUCCEEDED]
+    wanted += [jobs.c.prompt.icontains(word, autoescape=True) for word in text.split()]
+    if generator is not None:
+        wanted.append(jobs.c.generator == generator)
+    if weights is not None:
+        wanted.append(jobs.c.weights == weights)
+    return wanted
+
+
+def _is_known(connection: Connection, job_id: str) -> bool:
+    return connection.execute(select(jobs.c.number).where(jobs.c.id == job_id)).first() is not None
+
+
+def _sample_row(job_id: str, sample: Sample, when: datetime) -> dict[str, Any]:
+    parameters = dict(sample.parameters)
+    return {
+        "id": job_id,
+        "generator": sample.generator,
+        "weights": parameters.pop("weights"),
+        "prompt": parameters.pop("prompt"),
+        "parameters": parameters,
+        "submitter": SAMPLES_SUBMITTER,
+        "state": "succeeded",
+        "priority": 0,
+        "turn": 0,
+        "attempts": 0,
+        "max_attempts": 1,
+        "created_at": when,
+        "finished_at": when,
+        "cancel_requested": False,
+    }

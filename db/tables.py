@@ -1,0 +1,152 @@
+"""Every table. A change here comes with a migration in ``db/migrations/versions``."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware moment, kept and given back in UTC, also by databases that know no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+metadata = MetaData()
+
+# What was asked, and how far it got. `number` rises with age. `turn` is the job's place in the fair
+# order among all submitters of its priority (see jobs/fairness.py). `token` names the lease.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("id", String(32), nullable=False, unique=True),
+    Column("generator", String(64), nullable=False),
+    Column("weights", String(128), nullable=False),
+    Column("prompt", Text, nullable=False),
+    Column("parameters", JSON, nullable=False),
+    Column("submitter", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("error", Text),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("executor", String(128)),
+    Column("token", String(32)),
+    Column("lease_expires_at", Instant),
+    Column("checkpoint", String(255)),
+    CheckConstraint(
+        "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_known"
+    ),
+)
+
+# Each condition below must stand word for word in a query for its index to be used.
+WAITING = text("state = 'queued'")
+RUNNING = text("state = 'running'")
+ACTIVE = text("state IN ('queued', 'running')")
+SUCCEEDED = text("state = 'succeeded'")
+
+Index(
+    "jobs_waiting",
+    jobs.c.priority.desc(),
+    jobs.c.turn,
+    jobs.c.number,
+    sqlite_where=WAITING,
+    postgresql_where=WAITING,
+)
+Index("jobs_leases", jobs.c.lease_expires_at, sqlite_where=RUNNING, postgresql_where=RUNNING)
+Index("jobs_active", jobs.c.submitter, jobs.c.number, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
+Index("jobs_gallery", jobs.c.finished_at, jobs.c.number, sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED)
+
+# A submitter's line at one priority: the turn given to the newest job, and the newest turn that was served.
+lines = Table(
+    "lines",
+    metadata,
+    Column("priority", Integer, primary_key=True, autoincrement=False),
+    Column("submitter", String(128), primary_key=True),
+    Column("given", Integer, nullable=False),
+    Column("served", Integer, nullable=False, default=0),
+)
+Index("lines_served", lines.c.priority, lines.c.served)
+
+progress = Table(
+    "progress",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("steps", Integer, nullable=False),
+    Column("frame", String(255)),
+    Column("history", JSON, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("image", String(255), nullable=False),
+    Column("animation", String(255), nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("numbers", JSON, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+)
+
+executors = Table(
+    "executors",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("device", String(64), nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    Column("trouble", Text),
+)
+
+# One judgement of a pair of results: `low_id` < `high_id`; `winner_id` is one of them, or null for neither.
+votes = Table(
+    "votes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("person", String(128), nullable=False),
+    Column("low_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("high_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("winner_id", ForeignKey("jobs.id", ondelete="CASCADE")),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("person", "low_id", "high_id", name="votes_once_a_person"),
+)

@@ -1,0 +1,89 @@
+"""Turns rows into records, and records into rows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from db.tables import jobs, progress, results
+from jobs.records import Job, JobState, Progress, Result
+
+_PROGRESS = [column.label(f"progress_{column.name}") for column in progress.c]
+_RESULT = [column.label(f"result_{column.name}") for column in results.c]
+
+
+_INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+
+def upsert(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Insert the row, or set its ``values`` where one with that primary ``key`` is there."""
+    statement = _INSERT[connection.dialect.name](table)
+    updated = statement.on_conflict_do_update(
+        index_elements=list(key), set_={name: statement.excluded[name] for name in values}
+    )
+    connection.execute(updated, {**key, **values})
+
+
+def select_jobs() -> Select[Any]:
+    """Jobs with their progress and results."""
+    joined = jobs.outerjoin(progress).outerjoin(results)
+    return select(jobs, *_PROGRESS, *_RESULT).select_from(joined)
+
+
+def select_results() -> Select[Any]:
+    """Succeeded jobs with their results, without the history of their progress."""
+    return select(jobs, *_RESULT).select_from(jobs.join(results))
+
+
+def job_from(row: Row[Any]) -> Job:
+    """The record of a row that ``select_jobs`` or ``select_results`` found."""
+    values = row._mapping
+    return Job(
+        id=values["id"],
+        generator=values["generator"],
+        weights=values["weights"],
+        prompt=values["prompt"],
+        parameters=values["parameters"],
+        submitter=values["submitter"],
+        state=JobState(values["state"]),
+        priority=values["priority"],
+        attempts=values["attempts"],
+        max_attempts=values["max_attempts"],
+        created_at=values["created_at"],
+        started_at=values["started_at"],
+        finished_at=values["finished_at"],
+        error=values["error"],
+        cancel_requested=values["cancel_requested"],
+        executor=values["executor"],
+        progress=_progress_from(values),
+        result=_result_from(values),
+    )
+
+
+def _progress_from(values: Any) -> Progress | None:
+    if values.get("progress_job_id") is None:
+        return None
+    return Progress(
+        step=values["progress_step"],
+        steps=values["progress_steps"],
+        frame=values["progress_frame"],
+        history=values["progress_history"],
+        updated_at=values["progress_updated_at"],
+    )
+
+
+def _result_from(values: Any) -> Result | None:
+    if values.get("result_job_id") is None:
+        return None
+    return Result(
+        image=values["result_image"],
+        animation=values["result_animation"],
+        seconds=values["result_seconds"],
+        numbers=values["result_numbers"],
+        width=values["result_width"],
+        height=values["result_height"],
+    )
