@@ -23,7 +23,7 @@ class WeightsFile(BaseModel):
 
 
 class WeightsEntry(BaseModel):
-    """A set of weights: what it is, what it can draw, and the spec's defaults that suit it."""
+    """A set of weights: what it is, what it can draw, prompts to try, the spec's defaults that suit it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,6 +36,7 @@ class WeightsEntry(BaseModel):
     files: tuple[WeightsFile, ...] = ()
     defaults: Mapping[str, Any] = Field(default_factory=dict)
     vocabulary: str | None = None
+    examples: tuple[str, ...] = ()
 
 
 @cache
