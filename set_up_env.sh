@@ -21,7 +21,7 @@ Usage: ./set_up_env.sh [options]
   --no-tmux        stay in the foreground without a monitor, for servers and containers; ends on SIGTERM or Ctrl-C
   --stop           stop the running tmux session; executors hand their jobs back first
   --install-only   install, start nothing
-  --dev            install what the tests need too: requirements-dev.txt, Debian's chromium and PostgreSQL
+  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium and PostgreSQL
   --help           show this
 
 Environment: PYTHON names the interpreter (3.11 or newer) for the virtual environment, VENV_DIR its folder
@@ -82,6 +82,7 @@ install_all() {
     install_requirements requirements.txt
     if [[ $dev == yes ]]; then
         install_requirements requirements-dev.txt
+        command -v tmux >/dev/null || apt_install tmux
         command -v chromium >/dev/null || apt_install chromium
         has_postgresql || apt_install postgresql
     fi
