@@ -175,7 +175,7 @@ def _flat(layout: _Layout, storage: _Storage) -> Tensor:
 
 def _view(flat: Tensor, described: _Description) -> Tensor:
     offset, size, stride = described.offset, described.size, described.stride
-    if not len(size) == len(stride) <= MAX_DIMENSIONS or min(offset, *size, *stride) < 0:
+    if not len(size) == len(stride) <= MAX_DIMENSIONS or min((offset, *size, *stride)) < 0:
         raise ValueError("a tensor has no proper shape")
     if 0 in size:
         return flat.new_empty(size)

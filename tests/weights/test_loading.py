@@ -1,0 +1,153 @@
+"""Weights files become networks that are ready for use."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+
+from networks.vqgan import VQGAN, VQGANConfig
+from weights.errors import WeightsError
+from weights.loading import load_clip, load_vqgan
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+TINY = VQGANConfig(
+    ch=32,
+    ch_mult=(1, 2),
+    num_res_blocks=1,
+    attn_resolutions=(8,),
+    resolution=16,
+    z_channels=8,
+    embed_dim=4,
+    n_embed=16,
+)
+
+
+@pytest.fixture
+def saved_vqgan(tmp_path: Path) -> tuple[Path, Path, VQGAN]:
+    torch.manual_seed(0)
+    model = VQGAN(TINY)
+    config, weights = tmp_path / "vqgan.yaml", tmp_path / "vqgan.safetensors"
+    TINY.to_yaml(config)
+    save_file(model.state_dict(), weights)
+    return config, weights, model
+
+
+def assert_frozen(model: torch.nn.Module) -> None:
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def assert_same_weights(model: VQGAN, other: VQGAN) -> None:
+    state = other.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_loads_a_vqgan_from_safetensors(saved_vqgan: tuple[Path, Path, VQGAN]) -> None:
+    config, weights, original = saved_vqgan
+    model = load_vqgan(config, weights, "cpu")
+    assert_frozen(model)
+    assert_same_weights(model, original)
+
+
+def test_loads_half_precision_weights_in_float32(saved_vqgan: tuple[Path, Path, VQGAN]) -> None:
+    config, weights, original = saved_vqgan
+    save_file({name: tensor.half() for name, tensor in original.state_dict().items()}, weights)
+    assert load_vqgan(config, weights, "cpu").codebook.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["vqgan", "vqgan_gumbel"])
+def test_loads_an_original_checkpoint(name: str) -> None:
+    expected = torch.load(GOLDEN / f"{name}.expected.pt", weights_only=True)
+    model = load_vqgan(GOLDEN / f"{name}.yaml", GOLDEN / f"{name}.ckpt", "cpu")
+    assert_frozen(model)
+    torch.testing.assert_close(
+        model.decode(expected["quantized"]), expected["reconstruction"], atol=1e-4, rtol=0.0
+    )
+
+
+def test_loads_the_first_stage_of_a_transformers_checkpoint(
+    saved_vqgan: tuple[Path, Path, VQGAN], tmp_path: Path
+) -> None:
+    config, _, original = saved_vqgan
+    state = {f"first_stage_model.{name}": tensor for name, tensor in original.state_dict().items()}
+    others = {"first_stage_model.loss.logvar": torch.ones(1), "transformer.tok_emb.weight": torch.ones(2, 2)}
+    torch.save({"state_dict": {**state, **others}}, tmp_path / "transformer.ckpt")
+    assert_same_weights(load_vqgan(config, tmp_path / "transformer.ckpt", "cpu"), original)
+
+
+def test_weights_of_another_configuration_are_refused(saved_vqgan: tuple[Path, Path, VQGAN]) -> None:
+    _, weights, _ = saved_vqgan
+    with pytest.raises(WeightsError, match=r"vqgan\.safetensors does not fit .*vqgan\.yaml; install the two"):
+        load_vqgan(GOLDEN / "vqgan.yaml", weights, "cpu")
+
+
+def test_a_missing_configuration_is_named(saved_vqgan: tuple[Path, Path, VQGAN]) -> None:
+    config, weights, _ = saved_vqgan
+    config.unlink()
+    with pytest.raises(WeightsError, match=r"vqgan\.yaml"):
+        load_vqgan(config, weights, "cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, b"\x08\0\0\0\0\0\0\0{}      rest"])
+def test_damaged_safetensors_are_refused(saved_vqgan: tuple[Path, Path, VQGAN], content: bytes) -> None:
+    config, weights, _ = saved_vqgan
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"vqgan\.safetensors is damaged; install it again"):
+        load_vqgan(config, weights, "cpu")
+
+
+def test_missing_safetensors_are_named(saved_vqgan: tuple[Path, Path, VQGAN]) -> None:
+    config, weights, _ = saved_vqgan
+    weights.unlink()
+    with pytest.raises(WeightsError, match=r"vqgan\.safetensors cannot be read"):
+        load_vqgan(config, weights, "cpu")
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    words = {"[PAD]": 0, "[UNK]": 1, "red": 2, "circle": 3}
+    narrow = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**narrow, "vocab_size": len(words), "max_position_embeddings": 8}
+    vision = {**narrow, "image_size": 16, "patch_size": 8}
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", model_max_length=8
+    ).save_pretrained(folder)
+    return folder
+
+
+def test_loads_a_clip_and_its_tokenizer(clip_folder: Path) -> None:
+    model, tokenizer = load_clip(clip_folder, "cpu")
+    assert_frozen(model)
+    assert model.config._attn_implementation == "eager"
+    assert tokenizer("red circle")["input_ids"] == [2, 3]
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_an_incomplete_clip_is_refused(clip_folder: Path, tmp_path: Path, lost: str) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    (folder / lost).unlink()
+    with pytest.raises(WeightsError, match="clip holds no whole CLIP with its tokenizer; install it again"):
+        load_clip(folder, "cpu")
+
+
+def test_a_pickled_clip_is_not_opened(clip_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(WeightsError):
+        load_clip(folder, "cpu")
+
+
+def test_a_missing_clip_is_not_looked_for_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="gone holds no whole CLIP"):
+        load_clip(tmp_path / "gone", "cpu")
