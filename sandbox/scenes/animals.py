@@ -52,9 +52,7 @@ def draw(canvas: Canvas, batch: Batch) -> None:
     draw_eyes(face, batch)
 
 
-def draw_kinds(
-    drawings: dict[str, Callable[[Canvas, Batch], None]], canvas: Canvas, batch: Batch
-) -> None:
+def draw_kinds(drawings: dict[str, Callable[[Canvas, Batch], None]], canvas: Canvas, batch: Batch) -> None:
     """Draw a part of the body that differs from kind to kind."""
     for kind, draw_part in drawings.items():
         draw_where(batch.having("kind", kind), canvas, batch, draw_part)
@@ -138,9 +136,7 @@ def fur(batch: Batch) -> Tensor:
 
 def paler(colour: Tensor) -> Tensor:
     """The colour of belly and muzzle."""
-    return colour * 0.5 + 0.5 * torch.tensor((0.98, 0.93, 0.86), device=colour.device).view(
-        1, 3, 1, 1
-    )
+    return colour * 0.5 + 0.5 * torch.tensor((0.98, 0.93, 0.86), device=colour.device).view(1, 3, 1, 1)
 
 
 def draw_body(canvas: Canvas, batch: Batch) -> None:
@@ -148,9 +144,7 @@ def draw_body(canvas: Canvas, batch: Batch) -> None:
     x, y, colour = canvas.x, canvas.y, fur(batch)
     shadow = sdf.ellipse(x, y + 0.9, 0.62, 0.1)
     canvas.paint(shadow, (0.0, 0.0, 0.0), opacity=0.28, blur=0.12)
-    body = sdf.smooth_union(
-        sdf.ellipse(x, y + 0.5, 0.40, 0.44), sdf.ellipse(x, y + 0.68, 0.5, 0.24), 0.1
-    )
+    body = sdf.smooth_union(sdf.ellipse(x, y + 0.5, 0.40, 0.44), sdf.ellipse(x, y + 0.68, 0.5, 0.24), 0.1)
     canvas.paint(body, colour, "animal", tone=-0.22 * x + 0.25 * (y + 0.5) - 0.08)
     belly = sdf.ellipse(x, y + 0.5, 0.22, 0.3)
     canvas.paint(belly, paler(colour), "animal", blur=0.06, opacity=0.9)
@@ -182,9 +176,7 @@ def draw_head(canvas: Canvas, batch: Batch) -> None:
         "kind", {"cat": 0.44, "dog": 0.41, "rabbit": 0.38, "bear": 0.46, "fox": 0.45, "pig": 0.46}
     )
     x, y = canvas.x, canvas.y
-    head = sdf.smooth_union(
-        sdf.ellipse(x, y, wide, 0.38), sdf.ellipse(x, y + 0.12, wide - 0.02, 0.24), 0.1
-    )
+    head = sdf.smooth_union(sdf.ellipse(x, y, wide, 0.38), sdf.ellipse(x, y + 0.12, wide - 0.02, 0.24), 0.1)
     canvas.paint(head - 0.02, fur(batch) * 0.45, opacity=0.4, blur=0.05)
     canvas.paint(head, fur(batch), "animal", tone=0.26 * y - 0.18 * x + 0.02)
 
@@ -200,9 +192,7 @@ def draw_eyes(canvas: Canvas, batch: Batch) -> None:
 
 def ear_pair(canvas: Canvas, x: float, y: float, angle: float) -> Canvas:
     """The frame of both ears at once, mirrored about the head's middle."""
-    mirrored = Canvas(
-        canvas.image, canvas.classes, canvas.alpha, canvas.x.abs(), canvas.y, canvas.pixel
-    )
+    mirrored = Canvas(canvas.image, canvas.classes, canvas.alpha, canvas.x.abs(), canvas.y, canvas.pixel)
     return mirrored.local(x, y, 1.0, angle)
 
 

@@ -224,9 +224,7 @@ def box(x: Tensor, y: Tensor, width: Number, height: Number, corner: float = 0.0
     return outside + torch.maximum(u, v).clamp(max=0) - corner
 
 
-def capsule(
-    x: Tensor, y: Tensor, start: Sequence[Number], end: Sequence[Number], radius: Number
-) -> Tensor:
+def capsule(x: Tensor, y: Tensor, start: Sequence[Number], end: Sequence[Number], radius: Number) -> Tensor:
     """Distance to a line from ``start`` to ``end`` of the given half thickness."""
     px, py = x - start[0], y - start[1]
     bx, by = end[0] - start[0], end[1] - start[1]

@@ -41,9 +41,7 @@ def sample(rng: random.Random) -> dict[str, str]:
     terrain = rng.choice(TERRAINS)
     weather = rng.choice(WEATHERS[:2] if terrain == "desert" else WEATHERS)
     sun = rng.choice(("left", "right")) if weather in ("clear", "cloudy") else "none"
-    thing = rng.choice(
-        ("none", "boat") if terrain in ("sea", "lake") else ("none", "house", "tree")
-    )
+    thing = rng.choice(("none", "boat") if terrain in ("sea", "lake") else ("none", "house", "tree"))
     return {
         "terrain": terrain,
         "time": rng.choice(sky.TIMES),
@@ -119,9 +117,7 @@ def draw_layer(
     canvas.paint(depth, ground(canvas, batch, colour, haze), name, tone=tone)
 
 
-def crest(
-    canvas: Canvas, batch: Batch, level: float, swing: float, length: float, turn: float
-) -> Tensor:
+def crest(canvas: Canvas, batch: Batch, level: float, swing: float, length: float, turn: float) -> Tensor:
     """The skyline of a layer of land, (B, 1, W)."""
     return level + swing * sky.wave(canvas.x, length, batch["phase"] * turn + 3 * turn)
 
@@ -134,9 +130,7 @@ def draw_mountains(canvas: Canvas, batch: Batch) -> None:
         mountain = part.local(x + 0.14 * batch["sway"], top + 0.08 * batch["high"])
         draw_peak(mountain, batch, width, haze)
     low = canvas.window(-1, 1, -1, 0.0)
-    draw_layer(
-        low, batch, crest(low, batch, -0.28, 0.05, 2.6, 1), (0.25, 0.47, 0.26), "grass", 0.15
-    )
+    draw_layer(low, batch, crest(low, batch, -0.28, 0.05, 2.6, 1), (0.25, 0.47, 0.26), "grass", 0.15)
     draw_layer(low, batch, crest(low, batch, -0.55, 0.06, 2.2, 2), (0.33, 0.60, 0.24), "grass")
 
 
@@ -171,12 +165,8 @@ def draw_hills(canvas: Canvas, batch: Batch) -> None:
 def draw_desert(canvas: Canvas, batch: Batch) -> None:
     """Dunes and a cactus."""
     part = canvas.window(-1, 1, -1, 0.25)
-    draw_layer(
-        part, batch, crest(part, batch, -0.02, 0.10, 1.9, 1), (0.93, 0.74, 0.46), "sand", 0.3
-    )
-    draw_layer(
-        part, batch, crest(part, batch, -0.3, 0.13, 2.4, 2), (0.92, 0.70, 0.38), "sand", 0.08
-    )
+    draw_layer(part, batch, crest(part, batch, -0.02, 0.10, 1.9, 1), (0.93, 0.74, 0.46), "sand", 0.3)
+    draw_layer(part, batch, crest(part, batch, -0.3, 0.13, 2.4, 2), (0.92, 0.70, 0.38), "sand", 0.08)
     draw_layer(part, batch, crest(part, batch, -0.68, 0.10, 2.8, 3), (0.88, 0.62, 0.30), "sand")
     cactus = canvas.local(-0.6 - 0.1 * batch["sway"], -0.35, 1.1)
     x, y = cactus.x, cactus.y
@@ -199,9 +189,7 @@ def draw_forest(canvas: Canvas, batch: Batch) -> None:
         draw_firs(part, batch, foot, height, haze, index)
 
 
-def draw_firs(
-    canvas: Canvas, batch: Batch, foot: float, height: float, haze: float, row: int
-) -> None:
+def draw_firs(canvas: Canvas, batch: Batch, foot: float, height: float, haze: float, row: int) -> None:
     """A row of firs of about ``height`` standing at ``foot``."""
     step = height * 0.62
     shifted = canvas.x + 0.5 * step * batch["sway"] + 0.37 * row * step
@@ -222,9 +210,7 @@ def draw_water(canvas: Canvas, batch: Batch, horizon: float) -> None:
     top, low = sky.sky_colours(batch)
     part = canvas.window(-1, 1, -1, horizon + 0.05)
     depth = ((horizon - part.y) / (horizon + 1)).clamp(0, 1)
-    tone = 0.08 * torch.sin(
-        torch.sqrt(depth + 0.02) * 42 + 1.2 * sky.wave(part.x, 1.1, batch["phase"])
-    )
+    tone = 0.08 * torch.sin(torch.sqrt(depth + 0.02) * 42 + 1.2 * sky.wave(part.x, 1.1, batch["phase"]))
     blue = ground(canvas, batch, (0.10, 0.42, 0.66))
     deep = sdf.mix(sdf.mix(top, low, 0.35), blue, 0.45 + 0.5 * depth.unsqueeze(1))
     part.paint(part.y - horizon, deep, "sea", tone=tone)
@@ -246,12 +232,8 @@ def draw_sea(canvas: Canvas, batch: Batch) -> None:
 def draw_lake(canvas: Canvas, batch: Batch) -> None:
     """A lake between wooded hills and a meadow."""
     part = canvas.window(-1, 1, -0.5, 0.4)
-    draw_layer(
-        part, batch, crest(part, batch, 0.14, 0.10, 1.7, 1), (0.38, 0.52, 0.50), "mountain", 0.4
-    )
-    draw_layer(
-        part, batch, crest(part, batch, 0.0, 0.06, 1.3, 2), (0.22, 0.46, 0.24), "grass", 0.12
-    )
+    draw_layer(part, batch, crest(part, batch, 0.14, 0.10, 1.7, 1), (0.38, 0.52, 0.50), "mountain", 0.4)
+    draw_layer(part, batch, crest(part, batch, 0.0, 0.06, 1.3, 2), (0.22, 0.46, 0.24), "grass", 0.12)
     draw_water(canvas, batch, -0.12)
     low = canvas.window(-1, 1, -1, -0.1)
     side = 0.55 * (low.x.abs() - 0.2).clamp(min=0) ** 2
@@ -262,12 +244,8 @@ def draw_lake(canvas: Canvas, batch: Batch) -> None:
 def draw_snowfield(canvas: Canvas, batch: Batch) -> None:
     """White slopes with a few firs."""
     part = canvas.window(-1, 1, -1, 0.3)
-    draw_layer(
-        part, batch, crest(part, batch, 0.05, 0.10, 1.8, 1), (0.80, 0.86, 0.95), "snow", 0.25
-    )
-    draw_layer(
-        part, batch, crest(part, batch, -0.2, 0.10, 2.3, 2), (0.88, 0.92, 0.98), "snow", 0.08
-    )
+    draw_layer(part, batch, crest(part, batch, 0.05, 0.10, 1.8, 1), (0.80, 0.86, 0.95), "snow", 0.25)
+    draw_layer(part, batch, crest(part, batch, -0.2, 0.10, 2.3, 2), (0.88, 0.92, 0.98), "snow", 0.08)
     for x, y, height in ((-0.72, -0.32, 0.5), (-0.42, -0.38, 0.38)):
         fir = canvas.window(-1, 0, -0.5, 0.4).local(x + 0.08 * batch["sway"], y, height)
         draw_fir(fir, batch)
@@ -335,13 +313,9 @@ def draw_boat(canvas: Canvas, batch: Batch) -> None:
     x, y = part.x, part.y
     hull = sdf.convex(x, y, (-0.3, 0.04), (0.3, 0.04), (0.19, -0.12), (-0.2, -0.12))
     part.paint(hull, ground(canvas, batch, (0.72, 0.22, 0.16)), "boat", tone=0.8 * y)
-    part.paint(
-        sdf.box(x + 0.01, y - 0.26, 0.02, 0.24), ground(canvas, batch, (0.4, 0.28, 0.2)), "boat"
-    )
+    part.paint(sdf.box(x + 0.01, y - 0.26, 0.02, 0.24), ground(canvas, batch, (0.4, 0.28, 0.2)), "boat")
     white = ground(canvas, batch, (0.98, 0.97, 0.93))
-    part.paint(
-        sdf.convex(x, y, (0.03, 0.5), (0.27, 0.1), (0.03, 0.1)), white, "boat", tone=-0.6 * x
-    )
+    part.paint(sdf.convex(x, y, (0.03, 0.5), (0.27, 0.1), (0.03, 0.1)), white, "boat", tone=-0.6 * x)
     part.paint(sdf.convex(x, y, (-0.04, 0.42), (-0.04, 0.1), (-0.22, 0.1)), white * 0.92, "boat")
 
 

@@ -117,9 +117,7 @@ def draw_shoulders(canvas: Canvas, batch: Batch) -> None:
     tone = -0.22 * x - 0.22 * x * x + 0.25 * (y + 0.7)
     canvas.paint(shirt, batch.colour("shirt"), "clothes", tone=tone)
     neck = sdf.union(sdf.box(x, y + 0.38, 0.15, 0.22), sdf.ellipse(x, y + 0.55, 0.19, 0.11))
-    canvas.paint(
-        neck, skin(batch), "person", tone=-0.12 - 0.1 * x + 0.35 * (y + 0.25).clamp(-0.5, -0.1)
-    )
+    canvas.paint(neck, skin(batch), "person", tone=-0.12 - 0.1 * x + 0.35 * (y + 0.25).clamp(-0.5, -0.1))
 
 
 def draw_head(canvas: Canvas, batch: Batch) -> None:
@@ -163,9 +161,7 @@ def draw_face(canvas: Canvas, batch: Batch) -> None:
     smile = (0.05 + batch["smile"]) / 0.02
     curve = y + 0.24 - smile * x * x
     thick = batch.number("kind", {"man": 0.026, "woman": 0.042})
-    mouth = sdf.common(
-        curve.abs() - thick * (1.1 - (x / 0.15).abs().clamp(max=1) ** 2), x.abs() - 0.14
-    )
+    mouth = sdf.common(curve.abs() - thick * (1.1 - (x / 0.15).abs().clamp(max=1) ** 2), x.abs() - 0.14)
     canvas.paint(mouth, lips, "person")
 
 

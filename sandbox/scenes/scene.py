@@ -100,9 +100,7 @@ class Batch:
         return Batch(attributes, jitter, self.tint[rows])
 
 
-def draw_where(
-    mask: Tensor, canvas: Canvas, batch: Batch, draw: Callable[[Canvas, Batch], None]
-) -> None:
+def draw_where(mask: Tensor, canvas: Canvas, batch: Batch, draw: Callable[[Canvas, Batch], None]) -> None:
     """Call ``draw`` with only those pictures where ``mask``, (B,) bool, holds."""
     if bool(mask.all()):
         draw(canvas, batch)

@@ -87,9 +87,7 @@ def draw(canvas: Canvas, batch: Batch) -> None:
     canvas.fill(batch.colour("background"), "background", 0.07 * canvas.y)
     two = batch.having("count", "two").view(-1, 1, 1)
     above = batch.having("relation", "above").view(-1, 1, 1)
-    radius = torch.where(
-        two, 0.37, batch.number("size", {"none": 0.37, "small": 0.25, "large": 0.6})
-    )
+    radius = torch.where(two, 0.37, batch.number("size", {"none": 0.37, "small": 0.25, "large": 0.6}))
     apart = 0.47 + 0.03 * batch["x"]
     along_x = torch.where(two & ~above, -apart, batch["x"] * torch.where(two, 0.3, 0.8 - radius))
     along_y = torch.where(two & above, apart, batch["y"] * torch.where(two, 0.3, 0.8 - radius))

@@ -119,12 +119,7 @@ def draw_flakes(canvas: Canvas, batch: Batch) -> None:
     """Large soft flakes on a grid with every second row set off."""
     v = (canvas.y + 0.15 * batch["lift"]) * FLAKES / 2
     row = torch.floor(v)
-    u = (
-        canvas.x * FLAKES / 2
-        + 0.5 * torch.remainder(row, 2)
-        + 0.3 * torch.sin(row * 2.4)
-        + batch["sway"]
-    )
+    u = canvas.x * FLAKES / 2 + 0.5 * torch.remainder(row, 2) + 0.3 * torch.sin(row * 2.4) + batch["sway"]
     shift = 0.18 * torch.sin(torch.floor(u) * 3.1 + row * 1.7)
     u, v = u - torch.floor(u) - 0.5, v - row - 0.5 + shift
     flake = sdf.circle(u, v, 0.105) * (2 / FLAKES)

@@ -45,9 +45,7 @@ JITTER = {
 
 def sample(rng: random.Random) -> dict[str, str]:
     """Draw attributes by lot; nothing has the wall's colour."""
-    table, wall = rng.choice(
-        [(t, w) for t in ATTRIBUTES["table"] for w in ATTRIBUTES["wall"] if t != w]
-    )
+    table, wall = rng.choice([(t, w) for t in ATTRIBUTES["table"] for w in ATTRIBUTES["wall"] if t != w])
     possible = {t: [c for c in colours if c != wall] for t, colours in THINGS.items()}
     left, right = rng.sample([thing for thing, colours in possible.items() if colours], 2)
     return {
@@ -97,9 +95,7 @@ def draw_thing(canvas: Canvas, batch: Batch, side: str, name: str) -> None:
     DRAWINGS[name](thing, batch.colour(f"{side}_colour"), light)
 
 
-def draw_round(
-    canvas: Canvas, body: Tensor, colour: Tensor, light: Tensor, y: float, name: str
-) -> None:
+def draw_round(canvas: Canvas, body: Tensor, colour: Tensor, light: Tensor, y: float, name: str) -> None:
     """A body shaded as a ball about height ``y``, with a highlight."""
     near = ((light + 0.14) ** 2 + (canvas.y - y - 0.14) ** 2).sqrt()
     canvas.paint(body, colour, name, tone=0.12 - 1.0 * (near - 0.1).clamp(0, 0.48))
@@ -110,18 +106,14 @@ def draw_round(
 def draw_tube(canvas: Canvas, body: Tensor, colour: Tensor, light: Tensor, width: float) -> None:
     """A body shaded as a cylinder, with a highlight along it."""
     canvas.paint(body, colour, "vessel", tone=0.1 - 0.42 * ((light / width + 0.4).abs()) ** 1.5)
-    glint = sdf.common(
-        sdf.box(light + 0.45 * width, canvas.y - 0.26, 0.03, 0.15, 0.03), body + 0.02
-    )
+    glint = sdf.common(sdf.box(light + 0.45 * width, canvas.y - 0.26, 0.03, 0.15, 0.03), body + 0.02)
     canvas.paint(glint, (1.0, 1.0, 1.0), opacity=0.55, blur=0.04)
 
 
 def draw_apple(canvas: Canvas, colour: Tensor, light: Tensor) -> None:
     """A round apple with a stalk and a leaf."""
     x, y = canvas.x, canvas.y
-    body = sdf.smooth_union(
-        sdf.circle(x - 0.11, y - 0.30, 0.25), sdf.circle(x + 0.11, y - 0.30, 0.25), 0.06
-    )
+    body = sdf.smooth_union(sdf.circle(x - 0.11, y - 0.30, 0.25), sdf.circle(x + 0.11, y - 0.30, 0.25), 0.06)
     body = sdf.smooth_union(body, sdf.ellipse(x, y - 0.18, 0.24, 0.18), 0.1)
     draw_round(canvas, body, colour, light, 0.28, "fruit")
     canvas.paint(sdf.capsule(x, y, (0.0, 0.48), (0.04, 0.66), 0.028), (0.36, 0.22, 0.12), "fruit")
@@ -182,9 +174,7 @@ def draw_cup(canvas: Canvas, colour: Tensor, light: Tensor) -> None:
 def draw_vase(canvas: Canvas, colour: Tensor, light: Tensor) -> None:
     """A round vase with a flared neck."""
     x, y = canvas.x, canvas.y
-    body = sdf.smooth_union(
-        sdf.ellipse(x, y - 0.38, 0.3, 0.33), sdf.box(x, y - 0.72, 0.09, 0.16), 0.12
-    )
+    body = sdf.smooth_union(sdf.ellipse(x, y - 0.38, 0.3, 0.33), sdf.box(x, y - 0.72, 0.09, 0.16), 0.12)
     body = sdf.smooth_union(body, sdf.box(x, y - 0.07, 0.15, 0.06, 0.03), 0.06)
     body = sdf.smooth_union(body, sdf.ellipse(x, y - 0.90, 0.19, 0.05), 0.1)
     draw_tube(canvas, body, colour, light, 0.3)
