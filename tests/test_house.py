@@ -4,9 +4,11 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from settings import ROOT
 from web.look import PAGES
@@ -20,7 +22,7 @@ MAY_IMPORT = {
     "settings": set(),
     "db": {"settings"},
     "jobs": {"db", "settings"},
-    "web": {"jobs", "settings"},
+    "web": {"jobs", "db", "settings"},
     "weights": {"networks", "settings"},
     "networks": {"settings"},
     "guidance": {"networks", "weights", "settings"},
@@ -35,6 +37,8 @@ MAY_IMPORT = {
 }
 TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}
 PAGES_AND_TABLES = {"streamlit", "fastapi", "starlette", "sqlalchemy", "alembic", "fsspec"}
+LOADED_BY_NAME = {"imageio-ffmpeg"}  # imageio's writer of videos
+DISTRIBUTIONS = {module: canonicalize_name(names[0]) for module, names in packages_distributions().items()}
 WRITTEN = {"data", "runs", "artifacts", "res"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "base"}
 
@@ -66,6 +70,16 @@ def files_in(rooms: set[str]) -> list[Path]:
     return [file for file in FILES if room_of(file) in rooms]
 
 
+def pinned(requirements: str) -> set[str]:
+    """Names of the packages in a file of requirements, each with exactly one version."""
+    lines = (line.partition("#")[0].strip() for line in (ROOT / requirements).read_text().splitlines())
+    return {
+        canonicalize_name(line.partition("==")[0])
+        for line in lines
+        if line and not line.startswith("-r") and "==" in line
+    }
+
+
 def breaches(files: list[Path], forbidden: set[str]) -> list[str]:
     return [
         f"{file.relative_to(ROOT)} imports {name}"
@@ -86,12 +100,42 @@ def test_imports_only_go_down(room: str) -> None:
     assert breaches(files_in({room}), above) == []
 
 
+def test_the_pages_know_of_the_database_only_that_it_can_fail() -> None:
+    taken = {
+        f"{node.module}.{alias.name}"
+        for file in files_in({"web"})
+        for node in ast.walk(ast.parse(file.read_text(), str(file)))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "db"
+        for alias in node.names
+    }
+
+    assert taken <= {"db.DatabaseError"}
+    assert breaches(files_in({"web"}), {"sqlalchemy", "alembic"}) == []
+
+
 def test_the_office_knows_no_tensors() -> None:
     assert breaches(files_in(OFFICE | {"settings"}), TENSORS) == []
 
 
 def test_the_studio_knows_no_pages_and_no_tables() -> None:
     assert breaches(files_in(STUDIO | {"sandbox"}), PAGES_AND_TABLES) == []
+
+
+def test_what_is_imported_is_pinned() -> None:
+    own = set(MAY_IMPORT)
+    running = pinned("requirements.txt")
+    testing = running | pinned("requirements-dev.txt")
+
+    for room in ROOMS:
+        foreign = {name for file in files_in({room}) for name in imported_names(file)} - own
+        distributions = {DISTRIBUTIONS[name] for name in foreign if name not in sys.stdlib_module_names}
+        assert distributions <= (testing if room in {"tests", "benchmarks"} else running), room
+
+
+def test_what_is_pinned_is_imported() -> None:
+    imported = {DISTRIBUTIONS.get(name) for file in FILES for name in imported_names(file)}
+
+    assert pinned("requirements.txt") - imported <= LOADED_BY_NAME
 
 
 def test_names_say_what_is_inside() -> None:
