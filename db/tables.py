@@ -44,6 +44,7 @@ metadata = MetaData()
 
 # What was asked, and how far it got. `number` rises with age. `turn` is the job's place in the fair
 # order among all submitters of its priority (see jobs/fairness.py). `token` names the lease.
+# `untidy`: it was started, and its working files may still be in the store.
 jobs = Table(
     "jobs",
     metadata,
@@ -68,6 +69,7 @@ jobs = Table(
     Column("token", String(32)),
     Column("lease_expires_at", Instant),
     Column("checkpoint", String(255)),
+    Column("untidy", Boolean, nullable=False),
     CheckConstraint(
         "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_known"
     ),
@@ -78,6 +80,7 @@ WAITING = text("state = 'queued'")
 RUNNING = text("state = 'running'")
 ACTIVE = text("state IN ('queued', 'running')")
 SUCCEEDED = text("state = 'succeeded'")
+LEFTOVER = text("untidy AND state IN ('succeeded', 'failed', 'cancelled')")
 
 Index(
     "jobs_waiting",
@@ -90,6 +93,7 @@ Index(
 Index("jobs_leases", jobs.c.lease_expires_at, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index("jobs_active", jobs.c.submitter, jobs.c.number, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
 Index("jobs_gallery", jobs.c.finished_at, jobs.c.number, sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED)
+Index("jobs_leftovers", jobs.c.number, sqlite_where=LEFTOVER, postgresql_where=LEFTOVER)
 
 # A submitter's line at one priority: the turn given to the newest job, and the newest turn that was served.
 lines = Table(

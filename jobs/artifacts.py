@@ -98,10 +98,9 @@ class ArtifactStore:
 
     def _remove(self, path: str) -> None:
         try:
-            if self._filesystem.exists(path):
-                self._filesystem.rm(path, recursive=True)
-        except FileNotFoundError:
-            pass
+            while self._filesystem.exists(path):
+                with contextlib.suppress(FileNotFoundError):  # another executor removes it at the same time
+                    self._filesystem.rm(path, recursive=True)
         except OSError as error:
             raise self._unusable("written", error) from error
 

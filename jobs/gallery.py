@@ -169,4 +169,5 @@ def _sample_row(job_id: str, sample: Sample, when: datetime) -> dict[str, Any]:
         "created_at": when,
         "finished_at": when,
         "cancel_requested": False,
+        "untidy": False,
     }

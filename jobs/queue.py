@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Update,
@@ -20,11 +19,12 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     update,
 )
 
 from db import reading, writing
-from db.tables import ACTIVE, RUNNING, WAITING, jobs, progress, results
+from db.tables import ACTIVE, LEFTOVER, RUNNING, WAITING, jobs, progress, results
 from jobs import estimate, fairness
 from jobs.clock import Clock, utc_now
 from jobs.records import Claim, Counts, Job, JobState, Page, Position, Progress, Result
@@ -91,6 +91,7 @@ _START = _move(
     lease_expires_at=bindparam("until"),
     started_at=bindparam("now"),
     attempts=jobs.c.attempts + 1,
+    untidy=True,
 ).returning(*jobs.c)
 _START_NEXT = _START.where(jobs.c.number == _NEXT.scalar_subquery())
 _START_CHOSEN = _START.where(jobs.c.id == bindparam("chosen"))
@@ -307,10 +308,10 @@ class Queue:
         """Hand the job back in good order, without counting the attempt. Raises LeaseLost."""
         with writing(self._engine) as connection:
             self._put_back(connection, claim, attempts=jobs.c.attempts - 1)
-            _tidy(connection, [claim.job.id])
+            _forget_frames(connection, [claim.job.id])
 
     def retry(self, claim: Claim, error: str) -> None:
-        """The attempt failed: hand the job back, or fail it for ``error`` when no attempt is left.
+        """The attempt failed: hand the job back for a fresh start, or fail it when no attempt is left.
 
         Raises:
             LeaseLost: another executor may have the job.
@@ -318,8 +319,8 @@ class Queue:
         with writing(self._engine) as connection:
             tired = _FAIL.where(jobs.c.attempts >= jobs.c.max_attempts, ~jobs.c.cancel_requested)
             if _run(connection, claim, tired, now=self._clock(), reason=error) == 0:
-                self._put_back(connection, claim, attempts=jobs.c.attempts)
-            _tidy(connection, [claim.job.id])
+                self._put_back(connection, claim, checkpoint=None)
+            _forget_frames(connection, [claim.job.id])
 
     def expire(self) -> int:
         """Take back the jobs whose executors fell silent, the attempt counted; returns how many."""
@@ -335,8 +336,18 @@ class Queue:
             connection.execute(_move(JobState.CANCELLED).where(taken, jobs.c.cancel_requested), {"now": now})
             connection.execute(_move(JobState.FAILED, error=ABANDONED).where(taken, tired), {"now": now})
             connection.execute(_move(JobState.QUEUED, started_at=None).where(taken))
-            _tidy(connection, ids)
+            _forget_frames(connection, ids)
         return len(ids)
+
+    def leftovers(self) -> list[Job]:
+        """Jobs that ended, and whose working files nobody has removed yet."""
+        with reading(self._engine) as connection:
+            return [job_from(row) for row in connection.execute(select_jobs().where(LEFTOVER))]
+
+    def tidied(self, job_id: str) -> None:
+        """Note that the working files of a job that ended are removed."""
+        with writing(self._engine) as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id, LEFTOVER).values(untidy=False))
 
     def _check_waiting(self, connection: Connection, submitter: str) -> None:
         mine = select(jobs.c.number).where(ACTIVE, WAITING, jobs.c.submitter == submitter)
@@ -354,13 +365,12 @@ class Queue:
     def _write(self, claim: Claim, statement: Update, **values: Any) -> None:
         with writing(self._engine) as connection:
             _fenced(connection, claim, statement, **values)
-            _tidy(connection, [claim.job.id])
+            _forget_frames(connection, [claim.job.id])
 
-    def _put_back(self, connection: Connection, claim: Claim, attempts: ColumnElement[int]) -> None:
+    def _put_back(self, connection: Connection, claim: Claim, **values: Any) -> None:
         cancelled = _CANCEL_RUNNING.where(jobs.c.cancel_requested)
         if _run(connection, claim, cancelled, now=self._clock()) == 0:
-            back = _move(JobState.QUEUED, started_at=None, attempts=attempts).where(_HELD)
-            _fenced(connection, claim, back)
+            _fenced(connection, claim, _move(JobState.QUEUED, started_at=None, **values).where(_HELD))
 
 
 def _fenced(connection: Connection, claim: Claim, statement: Update, **values: Any) -> None:
@@ -373,7 +383,7 @@ def _run(connection: Connection, claim: Claim, statement: Update, **values: Any)
     return connection.execute(statement, {**held, **values}).rowcount
 
 
-def _tidy(connection: Connection, job_ids: Sequence[str]) -> None:
+def _forget_frames(connection: Connection, job_ids: Sequence[str]) -> None:
     """Jobs that ended name no live frame, for it goes with the end."""
     ended = select(jobs.c.id).where(jobs.c.id.in_(job_ids), ~ACTIVE)
     connection.execute(update(progress).where(progress.c.job_id.in_(ended)).values(frame=None))
@@ -417,4 +427,5 @@ def _row_of(job: Job, turn: int) -> dict[str, Any]:
         "max_attempts": job.max_attempts,
         "created_at": job.created_at,
         "cancel_requested": job.cancel_requested,
+        "untidy": False,
     }

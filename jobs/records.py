@@ -1,5 +1,6 @@
 """What the office passes around: frozen records of jobs, their progress, results, leases and executors."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -173,5 +174,5 @@ class Standings:
 
 
 def numbers_of(values: Mapping[str, float]) -> dict[str, float]:
-    """Plain floats by name, as JSON keeps them."""
-    return {name: float(value) for name, value in values.items()}
+    """Plain floats by name, as JSON keeps them: the finite ones."""
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}

@@ -48,6 +48,7 @@ def _create_jobs() -> None:
         sa.Column("token", sa.String(32)),
         sa.Column("lease_expires_at", _INSTANT),
         sa.Column("checkpoint", sa.String(255)),
+        sa.Column("untidy", sa.Boolean, nullable=False),
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_known"
         ),
@@ -56,6 +57,7 @@ def _create_jobs() -> None:
     _partial_index("jobs_leases", ["lease_expires_at"], "state = 'running'")
     _partial_index("jobs_active", ["submitter", "number"], "state IN ('queued', 'running')")
     _partial_index("jobs_gallery", ["finished_at", "number"], "state = 'succeeded'")
+    _partial_index("jobs_leftovers", ["number"], "untidy AND state IN ('succeeded', 'failed', 'cancelled')")
 
 
 def _create_lines() -> None:

@@ -1,0 +1,134 @@
+"""The executor: one process, one device. Run: ``python job_executor.py [executor.device=cuda:1 ...]``.
+
+It takes jobs from the queue until SIGTERM or SIGINT, then hands the job in work back and leaves with 0.
+It leaves with 2 when what it was told cannot be used, with 1 when the database or the store cannot.
+"""
+
+import hashlib
+import importlib.metadata
+import logging
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Generator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from sqlalchemy import Engine
+
+import db
+from generators import registry
+from generators.contract import Context, Frame, GenerationError
+from jobs.artifacts import ArtifactStore, StoreError
+from jobs.executor import Executor
+from jobs.executors import Executors
+from jobs.painter import Painter
+from jobs.queue import Queue
+from jobs.records import Job
+from settings import Settings, SettingsError, load_settings
+from weights import catalogue
+
+_VERSIONS_OF = ("torch", "numpy", "pillow", "transformers", "kornia")
+
+
+def main(arguments: list[str]) -> int:
+    """Run an executor; returns the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    try:
+        settings = load_settings(arguments)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        db.migrate(settings.database_url)
+        open_executor(settings, db.open_engine(settings.database_url)).run(stop)
+    except (SettingsError, DeviceError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (db.DatabaseError, StoreError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+class DeviceError(ValueError):
+    """The device of the settings is not there."""
+
+
+def open_queue(settings: Settings, engine: Engine) -> Queue:
+    """The queue as the settings want it."""
+    return Queue(
+        engine,
+        lease_seconds=settings.queue.lease_seconds,
+        max_attempts=settings.queue.max_attempts,
+        max_waiting_per_person=settings.queue.max_waiting_per_person,
+    )
+
+
+def open_executor(settings: Settings, engine: Engine) -> Executor:
+    """An executor of the registry's generators. Raises DeviceError, StoreError."""
+    if settings.executor.threads > 0:
+        torch.set_num_threads(settings.executor.threads)
+    device = _choose_device(settings.executor.device)
+    return Executor(
+        open_queue(settings, engine),
+        Executors(engine, alive_seconds=settings.queue.lease_seconds),
+        ArtifactStore(settings.artifact_url),
+        _painter(device, Path(settings.weights_dir)),
+        settings.executor,
+        device=device,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _choose_device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(
+            f"The device '{wanted}' cannot be used here: set executor.device to auto, cpu or cuda:0."
+        ) from error
+    return wanted
+
+
+def _painter(device: str, weights_dir: Path) -> Painter:
+    def generate(job: Job, resume: bytes | None) -> Generator[Frame, None, None]:
+        spec = registry.parse_spec(job.generator, job.spec)
+        yield from registry.load(job.generator)(spec, Context(device, weights_dir, resume))
+
+    def recipe(job: Job) -> Mapping[str, Any]:
+        return {
+            "generator": job.generator,
+            "spec": job.spec,
+            "device": device.partition(":")[0],
+            "weights_sha256": _hashes(job.weights, weights_dir),
+            "versions": _versions(),
+        }
+
+    return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError))
+
+
+@cache
+def _versions() -> dict[str, str]:
+    own = {"python": platform.python_version()}
+    return own | {package: importlib.metadata.version(package) for package in _VERSIONS_OF}
+
+
+@cache
+def _hashes(weights: str, weights_dir: Path) -> dict[str, str]:
+    """SHA-256 of every installed file of the set of weights."""
+    entry = next(entry for entry in catalogue.entries() if entry.name == weights)
+    networks = [weights_dir / network for network in entry.networks.values()]
+    files = [file for path in networks for file in (path, *path.rglob("*")) if file.is_file()]
+    return {
+        file.relative_to(weights_dir).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(files)
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,165 @@
+"""The executor: claims a job, has it drawn, and goes on to the next."""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from db import DatabaseError
+from jobs.artifacts import ArtifactStore, StoreError
+from jobs.attempt import WORKING_FOLDERS, Attempt
+from jobs.executors import Executors
+from jobs.heart import Heart, Lease
+from jobs.painter import Painter
+from jobs.queue import JobNotFound, LeaseLost, Queue
+from jobs.records import Claim, Job, JobState
+from settings import ExecutorSettings
+
+TROUBLE_SECONDS = 2.0
+"""How long an executor rests before it tries again a store or database that failed."""
+
+_BEATS_A_LEASE = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Executor:
+    """One process on one device. Any number of them share a queue and a store.
+
+    Args:
+        queue: where the jobs are.
+        executors: the register to be on while running.
+        store: where the pictures go.
+        painter: turns jobs into frames.
+        settings: how often to look, beat, show and save.
+        device: what people read on the system page.
+        threads: likewise.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        executors: Executors,
+        store: ArtifactStore,
+        painter: Painter,
+        settings: ExecutorSettings,
+        *,
+        device: str,
+        threads: int,
+    ) -> None:
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self._queue = queue
+        self._executors = executors
+        self._store = store
+        self._painter = painter
+        self._settings = settings
+        self._device = device
+        self._threads = threads
+        self._trouble: str | None = None
+
+    def run(self, stop: threading.Event, *, job_id: str | None = None) -> None:
+        """Work until ``stop`` is set, or only on ``job_id`` until that has ended.
+
+        Raises:
+            DatabaseError: the database cannot be used at the start; later the executor waits until it can.
+        """
+        self._executors.register(self.id, device=self._device, threads=self._threads)
+        beat_seconds = min(self._settings.heartbeat_seconds, self._queue.lease_seconds / _BEATS_A_LEASE)
+        _log.info("executor %s takes jobs on %s with %d threads", self.id, self._device, self._threads)
+        try:
+            with Heart(self._queue, self._report, beat_seconds) as heart:
+                while not stop.is_set() and not self._has_ended(job_id):
+                    if not self._turn(heart, stop, job_id):
+                        stop.wait(TROUBLE_SECONDS if self._trouble else self._settings.poll_seconds)
+        finally:
+            with suppress(DatabaseError):
+                self._executors.leave(self.id)
+        _log.info("executor %s leaves", self.id)
+
+    def _turn(self, heart: Heart, stop: threading.Event, job_id: str | None) -> bool:
+        """Work on one job, where there is one; False when there was nothing to do or no way to do it."""
+        try:
+            if self._trouble:
+                self._store.check()
+            self._queue.expire()
+            claim = self._queue.claim(self.id, job_id=job_id)
+            if claim is not None:
+                with heart.holding(claim) as lease:
+                    self._work(lease, stop)
+            self._sweep()
+        except (StoreError, DatabaseError) as error:
+            self._pause(error)
+            return False
+        self._trouble = None
+        return claim is not None
+
+    def _work(self, lease: Lease, stop: threading.Event) -> None:
+        claim, job = lease.claim, lease.claim.job
+        _log.info("job %s: attempt %d at '%s'", job.id, job.attempts, job.prompt)
+        attempt = Attempt(lease, self._queue, self._store, self._painter, self._settings, stop)
+        try:
+            _log.info("job %s: %s", job.id, attempt.run())
+        except LeaseLost as error:
+            self._give_way(job, error)
+        except (StoreError, DatabaseError):
+            self._tell(claim, self._queue.release)
+            raise
+        except self._painter.hopeless as error:
+            _log.warning("job %s: cannot be done: %s", job.id, error)
+            sentence = str(error)
+            self._tell(claim, lambda held: self._queue.fail(held, sentence))
+        except Exception as error:
+            _log.exception("job %s: attempt %d failed", job.id, job.attempts)
+            sentence = _sentence(error)
+            self._tell(claim, lambda held: self._queue.retry(held, sentence))
+
+    def _tell(self, claim: Claim, verb: Callable[[Claim], None]) -> None:
+        try:
+            verb(claim)
+        except LeaseLost as error:
+            self._give_way(claim.job, error)
+        except DatabaseError as error:
+            _log.warning("job %s: left to its lease, for the queue cannot be told: %s", claim.job.id, error)
+
+    def _give_way(self, job: Job, error: LeaseLost) -> None:
+        """Leave the job to whoever has it; if it has ended, what was written late goes."""
+        _log.warning("job %s: %s", job.id, error)
+        with suppress(JobNotFound):
+            now = self._queue.get(job.id)
+            if now.state.is_final:
+                self._remove_files(now)
+            return
+        self._store.delete_job(job.id)
+
+    def _sweep(self) -> None:
+        for job in self._queue.leftovers():
+            self._remove_files(job)
+            self._queue.tidied(job.id)
+
+    def _remove_files(self, job: Job) -> None:
+        """A result keeps its pictures and nothing else; what did not succeed keeps nothing."""
+        folders = WORKING_FOLDERS if job.state is JobState.SUCCEEDED else ()
+        self._store.delete_job(job.id, *folders)
+
+    def _pause(self, error: Exception) -> None:
+        if self._trouble != str(error):
+            _log.error("takes no jobs until this is mended: %s", error)
+        self._trouble = str(error)
+        with suppress(DatabaseError):
+            self._report()
+
+    def _report(self) -> None:
+        self._executors.beat(self.id, self._trouble)
+
+    def _has_ended(self, job_id: str | None) -> bool:
+        return job_id is not None and self._queue.get(job_id).state.is_final
+
+
+def _sentence(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300]
+    kind = type(error).__name__
+    told = f"{kind}: {reason}" if reason else kind
+    return f"The generator broke down as often as is allowed ({told}): see the executor's log."
