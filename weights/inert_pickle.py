@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 MAX_ARGUMENTS = 16
+"""No builder takes more; unpacking a longer row again and again would take quadratic time."""
 FOREIGN = object()
 """Stands for every object whose making was not carried out."""
 
@@ -58,7 +59,7 @@ class _Machine:
         else:
             raise ValueError(f"the instruction {opcode} has no place in a checkpoint")
 
-    def skip(self, argument: Any) -> None:
+    def skip(self, _: Any) -> None:
         pass
 
     def push(self, value: Any) -> None:

@@ -25,6 +25,8 @@ from weights.inert_pickle import FOREIGN, Name
 MAX_PICKLE_BYTES = 4 * 2**20
 """Describing 10,000 tensors takes about 1.5 MB."""
 MAX_DIMENSIONS = 16
+MAX_NUMBER = 2**62
+"""No honest file's sizes come near; arithmetic with longer numbers would be slow."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -142,8 +144,10 @@ class _LegacyLayout:
             self.storages[storage.key] = storage
         return storage
 
-    def _starts(self, keys: list[str], position: int) -> Iterator[tuple[str, int]]:
+    def _starts(self, keys: list[Any], position: int) -> Iterator[tuple[str, int]]:
         for key in keys:
+            if not isinstance(key, str):
+                raise ValueError("a storage has no name")
             yield key, position
             position += 8 + self.storages[key].size
 
@@ -175,7 +179,9 @@ def _flat(layout: _Layout, storage: _Storage) -> Tensor:
 
 def _view(flat: Tensor, described: _Description) -> Tensor:
     offset, size, stride = described.offset, described.size, described.stride
-    if not len(size) == len(stride) <= MAX_DIMENSIONS or min((offset, *size, *stride)) < 0:
+    if not len(size) == len(stride) <= MAX_DIMENSIONS:
+        raise ValueError("a tensor has no proper shape")
+    if not all(0 <= number < MAX_NUMBER for number in (offset, *size, *stride)):
         raise ValueError("a tensor has no proper shape")
     if 0 in size:
         return flat.new_empty(size)
@@ -186,17 +192,20 @@ def _view(flat: Tensor, described: _Description) -> Tensor:
 
 
 def _resolve_storage(identifier: Any) -> Any:
-    """Turn ``("storage", type, key, device, numel)``, with None at its end in the older layout, into one."""
-    if (
-        not isinstance(identifier, tuple)
-        or len(identifier) not in (5, 6)
-        or identifier[5:] not in ((), (None,))
-    ):
-        return FOREIGN
-    kind, key, numel = identifier[1], identifier[2], identifier[4]
-    if isinstance(kind, Name) and kind in _DTYPES and isinstance(key, str) and isinstance(numel, int):
-        return _Storage(key, _DTYPES[kind], numel)
+    """Turn ``("storage", type, key, device, numel)`` into one; the older layout adds None."""
+    if isinstance(identifier, tuple) and len(identifier) == 6 and identifier[5] is None:
+        identifier = identifier[:5]
+    match identifier:
+        case ("storage", Name() as kind, str(key), _, int(numel)) if (
+            kind in _DTYPES and 0 <= numel < MAX_NUMBER
+        ):
+            return _Storage(key, _DTYPES[kind], numel)
     return FOREIGN
+
+
+def _make_dict() -> dict[str, Any]:
+    """Make an OrderedDict, empty: PyTorch's pickles fill it afterwards."""
+    return {}
 
 
 def _describe_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
@@ -208,7 +217,7 @@ def _describe_parameter(tensor: Any, *_: Any) -> Any:
 
 
 _BUILDERS: inert_pickle.Builders = {
-    Name("collections", "OrderedDict"): dict,
+    Name("collections", "OrderedDict"): _make_dict,
     Name("torch._utils", "_rebuild_tensor"): _describe_tensor,
     Name("torch._utils", "_rebuild_tensor_v2"): _describe_tensor,
     Name("torch._utils", "_rebuild_parameter"): _describe_parameter,

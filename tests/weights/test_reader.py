@@ -1,5 +1,6 @@
 """Checkpoints are read whole or refused, whoever wrote them; nothing in them is run."""
 
+import pickle
 import sys
 import tempfile
 import tracemalloc
@@ -193,9 +194,37 @@ def test_the_crafted_pickle_reads_when_it_is_honest() -> None:
 def test_a_tensor_that_does_not_fit_its_storage_is_refused(
     numel: int, offset: int, size: tuple[int, ...], stride: tuple[int, ...]
 ) -> None:
-    pickle = described_tensor(numel, offset, size, stride)
+    description = described_tensor(numel, offset, size, stride)
     with pytest.raises(WeightsError):
-        read(archive({"data.pkl": pickle, "data/0": bytes(24)}))
+        read(archive({"data.pkl": description, "data/0": bytes(24)}))
+
+
+ENDLESS_TUPLE = b")" + b"2\x86" * 200
+CRAFTED = {
+    "an ordered dictionary made of pairs": b"ccollections\nOrderedDict\n(](" + ENDLESS_TUPLE + b"NtatR.",
+    "a storage's type": b"(Vstorage\n" + ENDLESS_TUPLE + b"V0\nVcpu\nI6\ntQ.",
+    "a storage's key": b"(Vstorage\nctorch\nFloatStorage\n" + ENDLESS_TUPLE + b"Vcpu\nI6\ntQ.",
+}
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("content", CRAFTED.values(), ids=CRAFTED)
+def test_what_takes_for_ever_to_hash_is_refused_at_once(content: bytes) -> None:
+    with pytest.raises(WeightsError):
+        read(archive({"data.pkl": content}))
+
+
+def older_layout(keys: bytes) -> bytes:
+    head = pickle.dumps(0x1950A86A20F9469CFC6C) + pickle.dumps(1001) + pickle.dumps({"little_endian": True})
+    storage = (6).to_bytes(8, "little") + bytes(24)
+    return head + described_tensor(6, 0, (6,), (1,)) + keys + storage
+
+
+@pytest.mark.timeout(30)
+def test_a_row_of_keys_that_takes_for_ever_to_hash_is_refused_at_once() -> None:
+    assert_equal(read(older_layout(b"](V0\ne.")), {"w": torch.zeros(6)})
+    with pytest.raises(WeightsError):
+        read(older_layout(b"](" + ENDLESS_TUPLE + b"e."))
 
 
 def test_a_compressed_archive_is_refused() -> None:
@@ -220,8 +249,8 @@ def test_overlapping_entries_are_refused() -> None:
 
 
 def test_an_endless_description_is_refused() -> None:
-    pickle = b"}" * MAX_PICKLE_BYTES + b"."
-    assert _peak_of_reading(archive({"data.pkl": pickle})) < 4 * MAX_PICKLE_BYTES
+    endless = b"}" * MAX_PICKLE_BYTES + b"."
+    assert _peak_of_reading(archive({"data.pkl": endless})) < 4 * MAX_PICKLE_BYTES
 
 
 def _peak_of_reading(data: bytes) -> int:
