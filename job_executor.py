@@ -44,17 +44,13 @@ def main(arguments: list[str]) -> int:
             signal.signal(number, lambda *_: stop.set())
         db.migrate(settings.database_url)
         open_executor(settings, db.open_engine(settings.database_url)).run(stop)
-    except (SettingsError, DeviceError) as error:
+    except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
     except (db.DatabaseError, StoreError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-class DeviceError(ValueError):
-    """The device of the settings is not there."""
 
 
 def open_queue(settings: Settings, engine: Engine) -> Queue:
@@ -68,7 +64,7 @@ def open_queue(settings: Settings, engine: Engine) -> Queue:
 
 
 def open_executor(settings: Settings, engine: Engine) -> Executor:
-    """An executor of the registry's generators. Raises DeviceError, StoreError."""
+    """An executor of the registry's generators. Raises SettingsError, StoreError."""
     if settings.executor.threads > 0:
         torch.set_num_threads(settings.executor.threads)
     device = _choose_device(settings.executor.device)
@@ -89,7 +85,7 @@ def _choose_device(wanted: str) -> str:
     try:
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
-        raise DeviceError(
+        raise SettingsError(
             f"The device '{wanted}' cannot be used here: set executor.device to auto, cpu or cuda:0."
         ) from error
     return wanted

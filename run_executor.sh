@@ -8,9 +8,11 @@ readonly LONGEST_WAIT=60
 readonly CALM_AFTER=60 # an executor that lived this long is started again at once
 readonly MISUSED=2     # the exit status that starting again would not mend
 
+# A virtual environment on the path wins over the one that set_up_env.sh made here.
 python=python
-[[ ! -x .venv/bin/python ]] || python=.venv/bin/python
-[[ -z ${VIRTUAL_ENV:-} ]] || python=$VIRTUAL_ENV/bin/python
+if [[ -x .venv/bin/python ]] && ! python -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null; then
+    python=.venv/bin/python
+fi
 
 child='' stopping=no
 stop() {
@@ -20,6 +22,7 @@ stop() {
 trap stop TERM INT
 
 wait_for_child() {
+    [[ $stopping == no ]] || stop # the signal may have come before the child
     wait "$child"
     status=$?
     while kill -0 "$child" 2>/dev/null; do # a signal interrupted the waiting

@@ -80,6 +80,7 @@ WAITING = text("state = 'queued'")
 RUNNING = text("state = 'running'")
 ACTIVE = text("state IN ('queued', 'running')")
 SUCCEEDED = text("state = 'succeeded'")
+ENDED = text("state IN ('succeeded', 'failed', 'cancelled')")
 LEFTOVER = text("untidy AND state IN ('succeeded', 'failed', 'cancelled')")
 
 Index(

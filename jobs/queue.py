@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from db import reading, writing
-from db.tables import ACTIVE, LEFTOVER, RUNNING, WAITING, jobs, progress, results
+from db.tables import ACTIVE, ENDED, LEFTOVER, RUNNING, WAITING, jobs, progress, results
 from jobs import estimate, fairness
 from jobs.clock import Clock, utc_now
 from jobs.records import Claim, Counts, Job, JobState, Page, Position, Progress, Result
@@ -385,7 +385,7 @@ def _run(connection: Connection, claim: Claim, statement: Update, **values: Any)
 
 def _forget_frames(connection: Connection, job_ids: Sequence[str]) -> None:
     """Jobs that ended name no live frame, for it goes with the end."""
-    ended = select(jobs.c.id).where(jobs.c.id.in_(job_ids), ~ACTIVE)
+    ended = select(jobs.c.id).where(jobs.c.id.in_(job_ids), ENDED)
     connection.execute(update(progress).where(progress.c.job_id.in_(ended)).values(frame=None))
 
 

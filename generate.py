@@ -1,0 +1,208 @@
+"""A picture from a terminal: ``python generate.py "a red circle on a blue background" --steps 40``.
+
+The job goes into the same queue as the pages' jobs; where no executor is alive, this process draws it itself.
+It leaves with 2 when what was asked cannot be done, with 1 when it failed, with 130 when it was cancelled.
+"""
+
+import argparse
+import getpass
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import EnumType
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from sqlalchemy import Engine
+from tqdm import tqdm
+
+import db
+from generators import registry
+from jobs.artifacts import ArtifactStore
+from jobs.executors import Executors
+from jobs.gallery import Sample
+from jobs.queue import JobNotFound, Queue, TooManyWaiting
+from jobs.records import Job, JobState
+from settings import Settings, SettingsError, load_settings
+
+POLL_SECONDS = 0.2
+EXIT_STATUS = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Submit, follow, save; returns the exit status."""
+    try:
+        asked = _parser(_generator_named_in(arguments)).parse_intermixed_args(arguments)
+        spec = registry.parse_spec(asked.generator, _parameters(asked))
+        desk = open_desk(load_settings(asked.settings))
+        asked.save_dir.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(max_workers=1) as threads:
+            job = desk.queue.enqueue(asked.generator, spec.model_dump(mode="json"), submitter=_submitter())
+            return report(Order(desk, job.id, threads).follow(), desk.store, asked.save_dir)
+    except (SettingsError, registry.SpecError, TooManyWaiting) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (db.DatabaseError, JobNotFound, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the terminal works with."""
+
+    settings: Settings
+    engine: Engine
+    queue: Queue
+    executors: Executors
+    store: ArtifactStore
+
+
+def open_desk(settings: Settings) -> Desk:
+    """Ready the database and open queue and store. Raises DatabaseError, StoreError."""
+    db.migrate(settings.database_url)
+    engine = db.open_engine(settings.database_url)
+    queue = Queue(
+        engine,
+        lease_seconds=settings.queue.lease_seconds,
+        max_attempts=settings.queue.max_attempts,
+        max_waiting_per_person=settings.queue.max_waiting_per_person,
+    )
+    executors = Executors(engine, alive_seconds=settings.queue.lease_seconds)
+    return Desk(settings, engine, queue, executors, ArtifactStore(settings.artifact_url))
+
+
+class Order:
+    """A job from its submission to its end."""
+
+    def __init__(self, desk: Desk, job_id: str, threads: ThreadPoolExecutor) -> None:
+        self._desk = desk
+        self._job_id = job_id
+        self._threads = threads
+        self._own_work: Future[None] | None = None
+        self._stop = threading.Event()
+
+    def follow(self) -> Job:
+        """Show the progress until the job has ended. Ctrl-C cancels it, a second one leaves at once."""
+        try:
+            return self._watch()
+        except KeyboardInterrupt:
+            self._desk.queue.cancel(self._job_id)
+            print("\nCancelling; Ctrl-C again leaves at once.", file=sys.stderr)
+        try:
+            return self._watch()
+        finally:
+            self._stop.set()
+
+    def _watch(self) -> Job:
+        with tqdm(unit="step", bar_format="{desc} {percentage:3.0f}%|{bar}| {n}/{total} {postfix}") as bar:
+            while True:
+                job = self._desk.queue.get(self._job_id)
+                self._show(bar, job)
+                if job.state.is_final:
+                    return job
+                self._see_to_it(job)
+                time.sleep(POLL_SECONDS)
+
+    def _show(self, bar: Any, job: Job) -> None:
+        if job.state is JobState.QUEUED:
+            bar.set_description_str(f"waiting, {self._desk.queue.position(job.id).ahead} ahead")
+        else:
+            bar.set_description_str(str(job.state))
+        if job.progress is not None:
+            bar.total, bar.n = job.progress.steps, job.progress.step
+            newest = job.progress.history[-1]
+            bar.set_postfix({name: f"{value:.3f}" for name, value in newest.items() if name != "step"})
+        bar.refresh()
+
+    def _see_to_it(self, job: Job) -> None:
+        """Draw the job here when nobody else will."""
+        if self._own_work is not None:
+            if self._own_work.done():
+                self._own_work.result()
+        elif job.state is JobState.QUEUED and not self._desk.executors.alive():
+            tqdm.write("No executor is alive, so this process draws the picture itself.", file=sys.stderr)
+            self._own_work = self._threads.submit(self._work)
+
+    def _work(self) -> None:
+        import job_executor  # brings torch, which only watching does not need
+
+        executor = job_executor.open_executor(self._desk.settings, self._desk.engine)
+        executor.run(self._stop, job_id=self._job_id)
+
+
+def report(job: Job, store: ArtifactStore, folder: Path) -> int:
+    """Save what a succeeded job left, or say why there is nothing; returns the exit status."""
+    if job.result is None:
+        print(job.error or "The job was cancelled.", file=sys.stderr)
+        return EXIT_STATUS[job.state]
+    stem = folder / f"{_slug(job.prompt)}-{job.id[-6:]}"
+    sample = Sample(
+        generator=job.generator, parameters=job.spec, numbers=job.result.numbers, seconds=job.result.seconds
+    )
+    stem.with_suffix(".png").write_bytes(store.read(job.result.image))
+    stem.with_suffix(".gif").write_bytes(store.read(job.result.animation))
+    stem.with_suffix(".json").write_text(sample.model_dump_json(indent=2) + "\n")
+    print(f"{stem}.png\n{stem}.gif")
+    return EXIT_STATUS[job.state]
+
+
+def _generator_named_in(arguments: Sequence[str]) -> registry.GeneratorEntry:
+    """The flags depend on the generator, so its own flag is read first."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--generator", default=next(iter(registry.GENERATORS)))
+    return registry.entry(first.parse_known_args(arguments)[0].generator)
+
+
+def _parser(generator: registry.GeneratorEntry) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=generator.summary, allow_abbrev=False)
+    parser.add_argument("prompt", help=generator.spec.model_fields["prompt"].description)
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings, as in config.yaml")
+    parser.add_argument("--generator", default=generator.name, choices=list(registry.GENERATORS))
+    parser.add_argument("--save-dir", type=Path, default=Path(), help="where the PNG and the GIF go")
+    parameters = parser.add_argument_group(f"parameters of {generator.title}")
+    for name, field in generator.spec.model_fields.items():
+        if name != "prompt":
+            parameters.add_argument(_flag(name), dest=f"spec_{name}", help=_help(field), **_choices(field))
+    return parser
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _help(field: FieldInfo) -> str:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    unit = f" In {extra['unit']}." if "unit" in extra else ""
+    default = "" if field.is_required() else f" Default: {field.default}."
+    return f"{field.description}{unit}{default}".replace("%", "%%")
+
+
+def _choices(field: FieldInfo) -> dict[str, Any]:
+    if isinstance(field.annotation, EnumType):
+        return {"choices": [choice.value for choice in field.annotation]}
+    if field.annotation is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    return {"metavar": getattr(field.annotation, "__name__", "value").upper()}
+
+
+def _parameters(asked: argparse.Namespace) -> dict[str, Any]:
+    given = {name.removeprefix("spec_"): v for name, v in vars(asked).items() if name.startswith("spec_")}
+    return {"prompt": asked.prompt, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _submitter() -> str:
+    return f"terminal:{getpass.getuser()}"
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60] or "picture"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
