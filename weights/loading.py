@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
 
+from networks import token_prior
+from networks.token_prior import TokenPrior
 from networks.vqgan import VQGAN, VQGANConfig
 from weights.errors import WeightsError
 from weights.reader import read_checkpoint
@@ -17,7 +19,7 @@ FIRST_STAGE = "first_stage_model."
 """Where a Net2NetTransformer's checkpoint keeps its VQGAN."""
 
 
-def load_vqgan(config_path: Path, weights_path: Path, device: str) -> VQGAN:
+def load_vqgan(config_path: Path, weights_path: Path, device: str = "cpu") -> VQGAN:
     """Load a VQGAN in float32 from safetensors or an original checkpoint.
 
     ``config_path`` is a yaml file in the original's layout. The checkpoint may be a VQModel's, a GumbelVQ's
@@ -43,7 +45,7 @@ def load_vqgan(config_path: Path, weights_path: Path, device: str) -> VQGAN:
     return model.eval().requires_grad_(False)
 
 
-def load_clip(folder: Path, device: str) -> tuple[CLIPModel, PreTrainedTokenizerBase]:
+def load_clip(folder: Path, device: str = "cpu") -> tuple[CLIPModel, PreTrainedTokenizerBase]:
     """Load a CLIP in float32 and its tokenizer from a folder as ``transformers`` saves it.
 
     Attention runs as plain products, whose backward is several times faster on CPUs. Nothing is downloaded,
@@ -64,6 +66,18 @@ def load_clip(folder: Path, device: str) -> tuple[CLIPModel, PreTrainedTokenizer
     except Exception as error:  # transformers raises many kinds for a bad folder
         raise WeightsError(f"{folder} holds no whole CLIP with its tokenizer; install it again.") from error
     return model.to(device).eval().requires_grad_(False), tokenizer
+
+
+def load_prior(path: Path, device: str = "cpu") -> TokenPrior:
+    """Load a token prior in float32.
+
+    Raises:
+        WeightsError: the file is missing, damaged or no token prior.
+    """
+    try:
+        return token_prior.load_prior(path, device)
+    except Exception as error:  # a header that anyone may have written can be wrong in any way
+        raise WeightsError(f"{path} is missing, damaged or no token prior; install it again.") from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
