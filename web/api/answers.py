@@ -1,0 +1,33 @@
+"""What routes share: who asks, the studio they ask, paging, and the problems that they may answer with."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+
+from web import studio
+from web.api.models import Problem
+from web.studio import Studio
+
+Answers = dict[int | str, dict[str, Any]]
+
+
+def _problem(status: int, description: str) -> Answers:
+    return {status: {"model": Problem, "description": description}}
+
+
+PROBLEMS = _problem(422, "It cannot be done as asked") | _problem(503, "The database or the store is away")
+NOT_YOURS = _problem(403, "It is not yours")
+NOT_FOUND = _problem(404, "There is no such thing")
+CONFLICT = _problem(409, "It is not possible now, or not any more")
+TOO_MANY = _problem(429, "You have enough waiting jobs")
+
+
+def _person(request: Request) -> str:
+    person: str = request.state.person
+    return person
+
+
+House = Annotated[Studio, Depends(studio.current)]
+Person = Annotated[str, Depends(_person)]
+PageNumber = Annotated[int, Query(ge=1, le=100_000)]
+PerPage = Annotated[int, Query(ge=1, le=100)]

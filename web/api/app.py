@@ -1,0 +1,91 @@
+"""Puts the API together: routes, problems told in one sentence, and the description that programs read."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from web import problems, studio
+from web.api import house, jobs, pictures, votes
+from web.api.answers import PROBLEMS
+
+ABOUT = """
+Submit a prompt, follow the picture while it forms, fetch it, vote.
+
+**Who you are.** Whoever made a job may cancel and delete it. A browser is known by a cookie. A program shows
+a secret of its own choice, 16 to 256 letters, digits or any of `_-.~+/=`, with every request:
+`Authorization: Bearer <secret>`.
+
+**What goes wrong** is told in one sentence: `{"error": "The prompt is empty: …"}`.
+"""
+
+
+def create_api() -> FastAPI:
+    """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
+    api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
+    for router in (jobs.router, pictures.router, votes.router, house.router):
+        api.include_router(router)
+    _tell_problems(api)
+    _describe_parameters(api)
+    return api
+
+
+def _tell_problems(api: FastAPI) -> None:
+    def known(_request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, problems.STATUS[type(error)])
+
+    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"error": " ".join(map(_sentence, error.errors()))}, 422)
+
+    def refused(_request: Request, error: HTTPException) -> JSONResponse:
+        sentence = f"{error.detail}: /api/docs lists what there is."
+        return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+    for kind in problems.STATUS:
+        api.add_exception_handler(kind, known)
+    api.exception_handler(RequestValidationError)(invalid)
+    api.exception_handler(HTTPException)(refused)
+
+
+def _sentence(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+    message = str(problem["msg"])
+    return f"'{where}': {message[0].lower()}{message[1:]}."
+
+
+def _describe_parameters(api: FastAPI) -> None:
+    """Write every generator's parameters out where the description says how to submit a job."""
+    describe = api.openapi
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            generators = studio.current().generators.values()
+            describe()["components"]["schemas"]["NewJob"] = {
+                "title": "NewJob",
+                "oneOf": [_new_job(generator) for generator in generators],
+            }
+        return describe()
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _new_job(generator: studio.Generator) -> dict[str, Any]:
+    parameters = generator.spec.model_json_schema()
+    definitions = parameters.pop("$defs", {})
+    for name, field in parameters["properties"].items():
+        if "$ref" in field:
+            parameters["properties"][name] = definitions[field.pop("$ref").rsplit("/", 1)[-1]] | field
+    parameters["properties"]["weights"]["enum"] = [weights.name for weights in generator.weights]
+    return {
+        "type": "object",
+        "title": generator.title,
+        "description": generator.summary,
+        "properties": {
+            "generator": {"const": generator.name},
+            "parameters": parameters | {"required": ["prompt"]},
+        },
+        "required": ["generator", "parameters"],
+    }

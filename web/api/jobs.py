@@ -1,0 +1,105 @@
+"""Submit, look, follow, cancel, delete."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Response
+from sse_starlette import EventSourceResponse, JSONServerSentEvent
+
+from jobs.gallery import NotYours
+from jobs.records import Job, JobState
+from web.api.answers import (
+    CONFLICT,
+    NOT_FOUND,
+    NOT_YOURS,
+    TOO_MANY,
+    Answers,
+    House,
+    PageNumber,
+    PerPage,
+    Person,
+)
+from web.api.models import JobPage, JobView, NewJob
+from web.problems import Conflict
+from web.studio import Studio
+
+POLL_SECONDS = 0.25
+STREAM: Answers = {200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"}}
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.post("/jobs", status_code=201, responses=TOO_MANY)
+def submit(new: NewJob, house: House, person: Person, response: Response) -> JobView:
+    """Put a picture into the queue."""
+    job = house.submit(new.generator, new.parameters, person)
+    response.headers["Location"] = f"/api/jobs/{job.id}"
+    return _view(house, job, person)
+
+
+@router.get("/jobs")
+def list_jobs(
+    house: House,
+    person: Person,
+    mine: bool = False,
+    state: JobState | None = None,
+    page: PageNumber = 1,
+    per_page: PerPage = 20,
+) -> JobPage:
+    """Jobs of all states, newest first; everybody's, or only your own."""
+    found = house.queue.search(person if mine else None, state, page, per_page)
+    return JobPage.of(found, page, per_page, person)
+
+
+@router.get("/jobs/{job_id}", responses=NOT_FOUND)
+def get_job(job_id: str, house: House, person: Person) -> JobView:
+    """One job, with its place in the queue while it waits."""
+    return _view(house, house.queue.get(job_id), person)
+
+
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, responses=NOT_FOUND | STREAM)
+async def follow(job_id: str, house: House, person: Person) -> EventSourceResponse:
+    """An event ``job`` for every change of a job, with the job as JSON, until it is finished."""
+    first = await anyio.to_thread.run_sync(house.queue.get, job_id)
+    return EventSourceResponse(_changes(house, first, person), ping=15)
+
+
+@router.post("/jobs/{job_id}/cancel", responses=NOT_FOUND | NOT_YOURS)
+def cancel(job_id: str, house: House, person: Person) -> JobView:
+    """Cancel a waiting job at once, a running one at its next step; a finished one stays as it is."""
+    _check_owner(house.queue.get(job_id), person)
+    return _view(house, house.queue.cancel(job_id), person)
+
+
+@router.delete("/jobs/{job_id}", status_code=204, responses=NOT_FOUND | NOT_YOURS | CONFLICT)
+def delete(job_id: str, house: House, person: Person) -> None:
+    """Delete a finished picture, with its animation and votes."""
+    job = house.queue.get(job_id)
+    _check_owner(job, person)
+    if job.result is None:
+        raise Conflict(f"There is no picture to delete: the job is {job.state.value}.")
+    house.gallery.delete(job_id, person)
+
+
+def _view(house: Studio, job: Job, person: str) -> JobView:
+    position = house.queue.position(job.id) if job.state is JobState.QUEUED else None
+    return JobView.of(job, person, position)
+
+
+async def _changes(house: Studio, job: Job, person: str) -> AsyncIterator[JSONServerSentEvent]:
+    shown: Job | None = None
+    while True:
+        if job != shown:
+            view = await anyio.to_thread.run_sync(_view, house, job, person)
+            yield JSONServerSentEvent(view.model_dump(mode="json"), event="job")
+        if job.state.is_final:
+            return
+        shown = job
+        await anyio.sleep(POLL_SECONDS)
+        job = await anyio.to_thread.run_sync(house.queue.get, job.id)
+
+
+def _check_owner(job: Job, person: str) -> None:
+    if job.submitter != person:
+        raise NotYours

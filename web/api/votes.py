@@ -1,0 +1,30 @@
+"""Which of two results fits its prompt better."""
+
+from fastapi import APIRouter
+
+from web.api.answers import CONFLICT, NOT_FOUND, House, Person
+from web.api.models import JobView, NewVote, Pair, StandingsView
+
+router = APIRouter(tags=["votes"])
+
+
+@router.get("/votes/pair")
+def next_pair(house: House, person: Person) -> Pair:
+    """Two results that you have not compared yet."""
+    pair = house.votes.next_pair(person)
+    if pair is None:
+        return Pair()
+    return Pair(left=JobView.of(pair[0], person), right=JobView.of(pair[1], person))
+
+
+@router.post("/votes", status_code=201, responses=NOT_FOUND | CONFLICT)
+def cast(new: NewVote, house: House, person: Person) -> NewVote:
+    """Say which of two results fits its prompt better; once for each pair."""
+    house.votes.cast(person, new.left, new.right, new.verdict)
+    return new
+
+
+@router.get("/votes")
+def standings(house: House, person: Person) -> StandingsView:
+    """How all results, generators and weights stand."""
+    return StandingsView.of(house.votes.standings(), person)

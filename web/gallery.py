@@ -1,0 +1,136 @@
+"""Previous Inferences: every finished picture, newest first."""
+
+import math
+
+import streamlit as st
+
+from jobs.queue import JobNotFound
+from jobs.records import Job
+from web import look, studio
+from web.person import current_person
+from web.studio import Studio
+
+PER_PAGE = 12
+
+
+def _page() -> None:
+    house = studio.current()
+    look.heading("Previous Inferences", "Every finished picture, newest first. Click one to see it form.")
+    text, generator, weights = _filters(house)
+    number = st.session_state.get("page", 1)
+    found = house.gallery.search(text, generator, weights, number, PER_PAGE)
+    if not found.total:
+        _nothing(filtered=bool(text or generator or weights))
+        return
+    with st.grid(4, min_column_width=150, gap=16):
+        for job in found.items:
+            _card(job)
+    pages = math.ceil(found.total / PER_PAGE)
+    if pages > 1:
+        with st.container(key="pages", horizontal=True, horizontal_alignment="center"):
+            st.pagination(pages, key="page")
+    if "job" in st.query_params:
+        _open_details(house, st.query_params["job"])
+
+
+def _filters(house: Studio) -> tuple[str, str | None, str | None]:
+    generators = house.generators
+    weights = {w.name: w.title for g in generators.values() for w in g.weights}
+    with st.container(key="filters", horizontal=True, vertical_alignment="bottom"):
+        text = st.text_input(
+            "Search",
+            key="text",
+            bind="query-params",
+            icon=":material/search:",
+            placeholder="Words of the prompt",
+            on_change=_first_page,
+        )
+        generator = st.selectbox(
+            "Generator",
+            list(generators),
+            index=None,
+            format_func=lambda name: generators[name].title,
+            placeholder="All generators",
+            on_change=_first_page,
+        )
+        chosen = st.selectbox(
+            "Weights",
+            list(weights),
+            index=None,
+            format_func=lambda name: weights[name],
+            placeholder="All weights",
+            on_change=_first_page,
+        )
+    return text or "", generator, chosen
+
+
+def _first_page() -> None:
+    st.session_state["page"] = 1
+
+
+def _nothing(*, filtered: bool) -> None:
+    if filtered:
+        look.empty("Nothing matches", "Search for other words, or clear the filters.", "search_off")
+        return
+    look.empty("No pictures yet", "The first one that you generate will hang here.", "photo_library")
+    st.page_link("generate.py", label="Generate a picture", icon=":material/brush:")
+
+
+def _card(job: Job) -> None:
+    with st.container(key=f"card-result-{job.id}"):
+        st.html(f'{look.picture(job)}<p class="caption">{look.text(job.prompt)}</p>')
+        with st.container(key=f"foot-{job.id}", horizontal=True):
+            st.html(look.byline(job))
+            st.button("Details", key=f"details-{job.id}", on_click=_choose, args=(job.id,), type="tertiary")
+
+
+def _choose(job_id: str | None = None) -> None:
+    if job_id is None:
+        st.query_params.pop("job", None)
+    else:
+        st.query_params["job"] = job_id
+
+
+def _open_details(house: Studio, job_id: str) -> None:
+    try:
+        job = house.queue.get(job_id)
+    except JobNotFound:
+        _choose(None)
+        return
+    if job.result is not None:
+        _details(job)
+
+
+@st.dialog("Picture", width="large", on_dismiss=_choose)
+def _details(job: Job) -> None:
+    left, right = st.columns([5, 6], gap="medium")
+    with left:
+        st.html(look.picture(job, moving=True) + look.downloads(job))
+    with right:
+        st.html(f'<p class="quote">{look.text(job.prompt)}</p>{look.byline(job)}{_facts(job)}')
+        st.page_link(
+            "generate.py",
+            label="Use these parameters",
+            icon=":material/tune:",
+            query_params={"like": job.id},
+        )
+        if job.submitter == current_person():
+            _offer_deletion(job)
+
+
+def _facts(job: Job) -> str:
+    assert job.result is not None
+    measured = {"seconds": job.result.seconds} | job.result.numbers
+    return look.facts({"generator": job.generator, "weights": job.weights} | job.parameters | measured)
+
+
+def _offer_deletion(job: Job) -> None:
+    with st.popover("Delete", icon=":material/delete:"):
+        st.write("The picture, its animation and its votes go for ever.")
+        if st.button("Delete for ever", type="primary", key=f"delete-{job.id}"):
+            studio.current().gallery.delete(job.id, current_person())
+            _choose(None)
+            st.rerun()
+
+
+_page()

@@ -1,0 +1,164 @@
+"""The shared look of the pages: style sheet, masthead, and the few pieces of HTML that they are made of."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import streamlit as st
+
+from jobs.records import Job, JobState
+
+STYLE = Path(__file__).with_name("look.css")
+MARK = Path(__file__).with_name("mark.svg")
+PAGES = {
+    "generate.py": ("Text-to-Image Generation", ":material/brush:"),
+    "gallery.py": ("Previous Inferences", ":material/photo_library:"),
+    "vote.py": ("Vote Images", ":material/how_to_vote:"),
+    "system.py": ("System", ":material/memory:"),
+}
+STATE_NAMES = {
+    JobState.QUEUED: "waiting",
+    JobState.RUNNING: "drawing",
+    JobState.SUCCEEDED: "done",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+}
+
+
+def dress() -> None:
+    """Put style and masthead on the page that is about to be drawn."""
+    theme = st.context.theme.type or "light"
+    colours = {
+        "card": st.get_option(f"theme.{theme}.secondaryBackgroundColor"),
+        "ground": st.get_option(f"theme.{theme}.backgroundColor"),
+        "accent": st.get_option(f"theme.{theme}.linkColor"),
+        "alarm": st.get_option(f"theme.{theme}.redColor"),
+        "good": st.get_option(f"theme.{theme}.greenColor"),
+    }
+    variables = "".join(f"--{name}:{colour};" for name, colour in colours.items())
+    st.html(f"<style>:root{{{variables}}}{STYLE.read_text()}</style>")
+    with st.container(key="masthead", horizontal=True, gap="xxsmall"):
+        mark = b64encode(MARK.read_bytes()).decode()
+        st.html(
+            f'<div class="brand"><img src="data:image/svg+xml;base64,{mark}" alt="">Studio</div>',
+            width="content",
+        )
+        for file, (title, icon) in PAGES.items():
+            st.page_link(file, label=title, icon=icon)
+
+
+def heading(title: str, text: str) -> None:
+    """The page's name, and what it is for."""
+    st.html(f'<div class="heading"><h1>{escape(title)}</h1><p>{escape(text)}</p></div>')
+
+
+def empty(title: str, text: str, symbol: str = "image") -> None:
+    """An empty state: what is missing here, and what to do about it."""
+    st.html(
+        f'<div class="empty"><span class="symbol">{symbol}</span>'
+        f"<strong>{escape(title)}</strong><p>{escape(text)}</p></div>"
+    )
+
+
+def picture(job: Job, *, moving: bool = False) -> str:
+    """HTML of a finished job's picture; a click plays its animation, ``moving`` plays it at once."""
+    assert job.result is not None
+    name, ratio = escape(job.prompt, quote=True), f"{job.result.width} / {job.result.height}"
+    checked = " checked" if moving else ""
+    return (
+        f'<label class="picture" style="aspect-ratio: {ratio}" title="Play or stop">'
+        f'<input type="checkbox" aria-label="Play the animation of: {name}"{checked}>'
+        f'<img class="still" src="{image_url(job)}" alt="{name}" loading="lazy">'
+        f'<img class="moving" src="{animation_url(job)}" alt="" loading="lazy">'
+        '<span class="play" aria-hidden="true"></span></label>'
+    )
+
+
+def text(words: str) -> str:
+    """HTML of what a person wrote."""
+    return escape(words)
+
+
+def badge(state: JobState) -> str:
+    """HTML of a job's state as one word."""
+    return f'<span class="badge {state.value}">{STATE_NAMES[state]}</span>'
+
+
+def byline(job: Job) -> str:
+    """HTML of one quiet line: how it was made, and when."""
+    return f'<p class="byline">{escape(job.weights)} · {ago(job.finished_at or job.created_at)}</p>'
+
+
+def row(job: Job) -> str:
+    """HTML of a job on one line: small picture, prompt, state."""
+    thumb = f'<img src="{image_url(job)}" alt="">' if job.result else "<i></i>"
+    return f'<div class="row">{thumb}<div><p>{escape(job.prompt)}</p>{badge(job.state)}</div></div>'
+
+
+def figures(values: Mapping[str, int]) -> None:
+    """A row of large numbers with their names."""
+    tiles = "".join(
+        f"<div><strong>{value}</strong><span>{name}</span></div>" for name, value in values.items()
+    )
+    st.html(f'<div class="figures">{tiles}</div>')
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """HTML of a list of names and values."""
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_plain(v))}</dd>" for k, v in values.items())
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def downloads(job: Job) -> str:
+    """HTML of the links that save a finished job's picture and animation."""
+    name = quote("-".join(job.prompt.split()[:8]) or "picture")
+    return (
+        '<div class="downloads">'
+        f'<a href="{image_url(job)}" download="{name}.png">Download PNG</a>'
+        f'<a href="{animation_url(job)}" download="{name}.gif">Download GIF</a></div>'
+    )
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table whose cells are HTML; escape what people wrote."""
+    header = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    st.html(f'<div class="table"><table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table></div>')
+
+
+def image_url(job: Job) -> str:
+    """The address of a finished job's picture."""
+    return f"/api/jobs/{job.id}/image.png"
+
+
+def animation_url(job: Job) -> str:
+    """The address of a finished job's animation."""
+    return f"/api/jobs/{job.id}/animation.gif"
+
+
+def duration(seconds: float) -> str:
+    """For example ``8 s``, ``3 min 5 s``, ``2 h 10 min``."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def ago(moment: datetime) -> str:
+    """For example ``just now``, ``5 min ago``, ``12 Mar 2026``."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 24 * 3600:
+        return f"{seconds // 3600:.0f} h ago"
+    return f"{moment:%-d %b %Y}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

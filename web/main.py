@@ -1,0 +1,12 @@
+"""The entry of the pages: what streamlit runs for every visitor, before the page that was asked for."""
+
+import streamlit as st
+
+from web import look
+
+st.set_page_config(page_title="Studio", page_icon=str(look.MARK), layout="wide")
+page = st.navigation(
+    [st.Page(file, title=title, icon=icon) for file, (title, icon) in look.PAGES.items()], position="hidden"
+)
+look.dress()
+page.run()

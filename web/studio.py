@@ -1,0 +1,101 @@
+"""What the pages and the API work with: the office's desks and the registry of generators, handed in once."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from jobs.artifacts import ArtifactStore
+from jobs.executors import Executors
+from jobs.gallery import Gallery
+from jobs.queue import Queue
+from jobs.records import Job
+from jobs.votes import Votes
+from web.problems import Refused
+
+
+class Weights(Protocol):
+    """A set of weights that a generator can use; ``defaults`` win over the spec's."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def draws(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+    @property
+    def examples(self) -> Sequence[str]: ...
+    @property
+    def defaults(self) -> Mapping[str, Any]: ...
+
+
+class Generator(Protocol):
+    """A way of generating, as data; ``weights`` come the preferred one first."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def spec(self) -> type[BaseModel]: ...
+    @property
+    def weights(self) -> Sequence[Weights]: ...
+
+
+@dataclass(frozen=True)
+class Studio:
+    """``parse_spec`` takes a generator's name and parameters and raises ValueError, a sentence for people.
+
+    ``unknown_words`` takes a set of weights and a prompt.
+    """
+
+    queue: Queue
+    executors: Executors
+    artifacts: ArtifactStore
+    gallery: Gallery
+    votes: Votes
+    generators: Mapping[str, Generator]
+    parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
+    unknown_words: Callable[[Any, str], Sequence[str]]
+
+    def submit(self, generator: str, parameters: Mapping[str, Any], person: str) -> Job:
+        """Check what is asked and put it into the queue.
+
+        Raises:
+            Refused: it cannot be drawn; the text says what is wrong.
+            TooManyWaiting: the person has as many waiting jobs as one may have.
+        """
+        try:
+            spec = self.parse_spec(generator, parameters)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        return self.queue.enqueue(generator, spec.model_dump(mode="json"), submitter=person)
+
+
+_lock = threading.Lock()
+_open: Callable[[], Studio] | None = None
+_studio: Studio | None = None
+
+
+def use(open_studio: Callable[[], Studio]) -> None:
+    """Say how to open the studio; it is opened at first use, and tried again as long as that fails."""
+    global _open, _studio
+    with _lock:
+        _open, _studio = open_studio, None
+
+
+def current() -> Studio:
+    """The open studio. Raises whatever opening it raises: a database that is locked, read-only or newer."""
+    global _studio
+    with _lock:
+        if _studio is None:
+            if _open is None:
+                raise RuntimeError("web.studio.use() was not called: start the pages with webapp.py.")
+            _studio = _open()
+        return _studio

@@ -1,0 +1,69 @@
+"""System: who draws, on what, and how long the queue is."""
+
+import streamlit as st
+
+from jobs.queue import JobNotFound
+from jobs.records import ExecutorStatus
+from web import look, studio
+from web.studio import Studio
+
+REFRESH_SECONDS = 2.0
+
+
+def _page() -> None:
+    look.heading("System", "The executors that draw, and how long the queue is.")
+    _now()
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _now() -> None:
+    house = studio.current()
+    executors = house.executors.all()
+    alive = [executor for executor in executors if executor.alive]
+    counts = house.queue.counts()
+    look.figures(
+        {
+            "executors alive": len(alive),
+            "jobs waiting": counts.waiting,
+            "jobs running": counts.running,
+            "pictures in the gallery": house.gallery.search(per_page=1).total,
+        }
+    )
+    if not alive:
+        look.empty("No executor is running", "Start one with ./run_executor.sh", "power_off")
+    if executors:
+        look.table(
+            ("Executor", "State", "Device", "Threads", "Draws", "Last seen"),
+            (_row(house, executor) for executor in executors),
+        )
+
+
+def _row(house: Studio, executor: ExecutorStatus) -> tuple[str, ...]:
+    return (
+        f"{look.text(executor.id)}<small>{look.text(executor.host)} · process {executor.pid}</small>",
+        _state(executor),
+        look.text(executor.device),
+        str(executor.threads),
+        look.text(_prompt(house, executor.job_id)),
+        look.ago(executor.seen_at),
+    )
+
+
+def _state(executor: ExecutorStatus) -> str:
+    if not executor.alive:
+        return '<span class="badge cancelled">gone</span>'
+    if executor.trouble:
+        return f'<span class="badge failed">in trouble</span><small>{look.text(executor.trouble)}</small>'
+    if executor.job_id:
+        return '<span class="badge running">drawing</span>'
+    return '<span class="badge succeeded">ready</span>'
+
+
+def _prompt(house: Studio, job_id: str | None) -> str:
+    try:
+        return house.queue.get(job_id).prompt if job_id else "—"
+    except JobNotFound:
+        return "—"
+
+
+_page()

@@ -1,0 +1,61 @@
+"""The web application: the pages, and the JSON API on /api, on one port. Run: ``streamlit run webapp.py``."""
+
+from pathlib import Path
+
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+import db
+from generators import registry
+from jobs.artifacts import ArtifactStore
+from jobs.executors import Executors
+from jobs.gallery import Gallery
+from jobs.queue import Queue
+from jobs.votes import Votes
+from settings import ROOT, load_settings
+from web import problems, studio
+from web.api import create_api
+from web.person import RememberPerson
+from weights import catalogue
+
+settings = load_settings()
+
+
+def open_studio() -> studio.Studio:
+    """Ready the database and hand the pages all that they work with. Raises DatabaseError, StoreError."""
+    db.migrate(settings.database_url)
+    engine = db.open_engine(settings.database_url)
+    artifacts = ArtifactStore(settings.artifact_url)
+    gallery = Gallery(engine, artifacts)
+    gallery.import_samples(ROOT / "res" / "inferences")
+    queue = settings.queue
+    return studio.Studio(
+        queue=Queue(
+            engine,
+            lease_seconds=queue.lease_seconds,
+            max_attempts=queue.max_attempts,
+            max_waiting_per_person=queue.max_waiting_per_person,
+        ),
+        executors=Executors(engine, alive_seconds=queue.lease_seconds),
+        artifacts=artifacts,
+        gallery=gallery,
+        votes=Votes(engine),
+        generators=registry.GENERATORS,
+        parse_spec=registry.parse_spec,
+        unknown_words=lambda weights, prompt: catalogue.unknown_words(
+            weights, prompt, Path(settings.weights_dir)
+        ),
+    )
+
+
+studio.use(open_studio)
+app = st.App(
+    "web/main.py",
+    routes=[Mount("/api", app=create_api())],
+    middleware=[Middleware(RememberPerson)],
+    on_script_error=problems.show,
+)
+
+if __name__ == "__main__":
+    app.run(config={"server.address": settings.web.host, "server.port": settings.web.port})
