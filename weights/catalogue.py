@@ -48,8 +48,8 @@ def entries() -> tuple[WeightsEntry, ...]:
 
 
 def unknown_words(entry: WeightsEntry, prompt: str, weights_dir: Path) -> tuple[str, ...]:
-    """Words of ``prompt`` that the set has never been shown; empty where it knows any word."""
-    if entry.vocabulary is None:
+    """Words of ``prompt`` that the set has never been shown; empty where it knows any or is not installed."""
+    if entry.vocabulary is None or not (weights_dir / entry.vocabulary).is_file():
         return ()
     known = _words(weights_dir / entry.vocabulary)
     spoken = "".join(c if c.isalnum() else " " for c in prompt.lower()).split()
