@@ -110,10 +110,11 @@ find_python() {
 
 # The stamp is a copy of the file as it was last installed.
 install_requirements() {
-    local stamp=$VENV/installed-$1
+    local stamp=$VENV/installed-$1 quiet=()
     ! cmp -s "$1" "$stamp" || return 0
     say "Installing $1; the first time takes some minutes."
-    "$VENV/bin/python" -m pip install --disable-pip-version-check -r "$1"
+    [[ -t 1 ]] || quiet=(--quiet)
+    "$VENV/bin/python" -m pip install "${quiet[@]}" --disable-pip-version-check -r "$1"
     cp "$1" "$stamp"
 }
 
@@ -211,7 +212,7 @@ share_out_devices() {
 # A container's quota counts: a thread beyond it only makes the others wait.
 usable_cores() {
     local cores quota=max period=1
-    cores=$(nproc)
+    cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
     [[ ! -r /sys/fs/cgroup/cpu.max ]] || read -r quota period </sys/fs/cgroup/cpu.max
     if [[ $quota != max ]] && ((quota / period < cores)); then cores=$((quota / period)); fi
     echo $((cores > 0 ? cores : 1))
@@ -319,7 +320,7 @@ run_in_foreground() {
     local i
     set -m # every child leads a process group: Ctrl-C reaches this script alone, which tells them
     children=()
-    trap 'end_processes "${children[@]}"; exit 0' TERM INT HUP
+    trap 'end_children; exit 0' TERM INT HUP
     web_command
     "${command_line[@]}" &
     children+=($!)
@@ -332,8 +333,13 @@ run_in_foreground() {
     announce
     print_row stop "Ctrl-C, or kill $$"
     wait -n "${children[@]}" || true
-    end_processes "${children[@]}"
+    end_children
     die "The web app or an executor ended by itself, so the studio is closed; its last words are above."
+}
+
+end_children() {
+    disown -a # bash need not report how each of them ended
+    end_processes "${children[@]}"
 }
 
 web_child_lives() {
@@ -367,7 +373,7 @@ give_up() {
         tmux capture-pane -p -t "$SESSION:.0" | grep . | tail -n 20 >&2 || true
         stop_session
     else
-        end_processes "${children[@]}"
+        end_children
     fi
     die "The web app did not start; its last words are above."
 }
@@ -385,7 +391,7 @@ end_processes() {
 announce() {
     say "The studio is open: $address"
     [[ $host != 0.0.0.0 ]] || print_row also "port $port on every address of this machine"
-    print_row executors "$executors on ${devices[*]}, threads of each: $threads"
+    print_row executors "$executors on $(sort -u <(printf '%s\n' "${devices[@]}") | paste -sd ' '), threads of each: $threads"
 }
 
 print_row() {

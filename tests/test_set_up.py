@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -188,45 +189,80 @@ def test_a_failed_installation_is_tried_again(environment: dict[str, str], tmp_p
         assert run("--install-only", env=environment, script=script).returncode != 0
 
 
-@pytest.mark.e2e
-@pytest.mark.parametrize(
-    ("end", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, 1)], ids=lambda v: str(v)
-)
-def test_the_foreground_studio_ends_all_that_it_started(
-    environment: dict[str, str], port: int, end: signal.Signals, status: int, tmp_path: Path
-) -> None:
-    """SIGTERM and SIGINT go to the script; SIGKILL to the web app, whose end must end the others too."""
-    with (tmp_path / "output").open("w+") as output:
+@contextmanager
+def foreground(*arguments: str, env: Mapping[str, str], output: Path) -> Iterator[psutil.Popen]:
+    """The script running with what it starts; whatever happens, nothing of it is left."""
+    with output.open("w") as file:
         script = psutil.Popen(
-            [SCRIPT, "--no-tmux", "--port", str(port)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            [SCRIPT, *arguments], env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
         )
-        try:
-            wait_until(lambda: page_answers(port), "the page answers")
-            wait_until(lambda: len(executors_alive(environment)) == 1, "the executor reports")
-            wait_until(lambda: "The studio is open" in (tmp_path / "output").read_text(), "it says so")
-            executor = executors_alive(environment)[0]
-            started = script.children(recursive=True)
-            web = next(process for process in started if "streamlit" in " ".join(process.cmdline()))
+    try:
+        yield script
+    finally:
+        print(output.read_text())
+        for process in [*script.children(recursive=True), script] if script.is_running() else []:
+            process.kill()
 
-            assert executor.device == "cpu"
-            assert 1 <= executor.threads <= CORES
-            assert executor.pid in {process.pid for process in started}
-            assert not any("libtorch" in mapped.path for mapped in web.memory_maps())
-            assert not Path(environment["PIP_LOG"]).exists()
 
-            (web if end == signal.SIGKILL else script).send_signal(end)
-            assert script.wait(DEADLINE_SECONDS) == status
-            assert psutil.wait_procs(started, timeout=5)[1] == []
-        except BaseException:
-            print((tmp_path / "output").read_text())
-            raise
-        finally:
-            for process in [*script.children(recursive=True), script] if script.is_running() else []:
-                process.kill()
+@pytest.mark.e2e
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+def test_the_foreground_studio_ends_all_that_it_started(
+    environment: dict[str, str], port: int, end: signal.Signals, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    with foreground("--no-tmux", "--port", str(port), env=environment, output=output) as script:
+        wait_until(lambda: "The studio is open" in output.read_text(), "the studio is open")
+        assert page_answers(port)
+        wait_until(lambda: len(executors_alive(environment)) == 1, "the executor reports")
+        executor = executors_alive(environment)[0]
+        started = script.children(recursive=True)
+
+        assert executor.device == "cpu"
+        assert 1 <= executor.threads <= CORES
+        assert executor.pid in {process.pid for process in started}
+        assert not Path(environment["PIP_LOG"]).exists()
+
+        script.send_signal(end)
+        assert script.wait(DEADLINE_SECONDS) == 0
+        assert psutil.wait_procs(started, timeout=5)[1] == []
+        assert executors_alive(environment) == []
+
+
+@pytest.mark.e2e
+def test_when_the_web_app_dies_the_foreground_studio_ends_too(
+    environment: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    output = tmp_path / "output"
+    with foreground("--no-tmux", "--port", str(port), env=environment, output=output) as script:
+        wait_until(lambda: "The studio is open" in output.read_text(), "the studio is open")
+        started = script.children(recursive=True)
+        web = next(process for process in started if "streamlit" in " ".join(process.cmdline()))
+        assert not any("libtorch" in mapped.path for mapped in web.memory_maps())
+
+        web.kill()
+
+        assert script.wait(DEADLINE_SECONDS) == 1
+        assert psutil.wait_procs(started, timeout=5)[1] == []
+        assert "ended by itself, so the studio is closed" in output.read_text()
+
+
+@pytest.mark.e2e
+def test_without_tmux_the_studio_stays_in_the_foreground(
+    environment: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    programs, output = tmp_path / "programs", tmp_path / "output"
+    programs.mkdir()
+    for program in {*Path("/bin").iterdir(), *Path("/usr/bin").iterdir()}:
+        if program.name not in {"tmux", "apt-get"} and not (programs / program.name).exists():
+            (programs / program.name).symlink_to(program)
+    without_tmux = {**environment, "PATH": str(programs)}
+
+    with foreground("--port", str(port), env=without_tmux, output=output) as script:
+        wait_until(lambda: "The studio is open" in output.read_text(), "the studio is open")
+        assert "Without tmux the studio stays in the foreground" in output.read_text()
+
+        script.terminate()
+        assert script.wait(DEADLINE_SECONDS) == 0
 
 
 @pytest.mark.e2e
