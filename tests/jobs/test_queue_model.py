@@ -69,7 +69,9 @@ class Model:
         left.state = JobState.CANCELLED
         self.given[left.priority, left.submitter] -= 2
         for job in self.jobs.values():
-            behind = job.submitter == left.submitter and job.priority == left.priority and job.turn > left.turn
+            behind = (
+                job.submitter == left.submitter and job.priority == left.priority and job.turn > left.turn
+            )
             if behind and job.state is JobState.QUEUED:
                 job.turn -= 2
 

@@ -1,0 +1,99 @@
+"""A real executor process with a fast painter: ``python fast_executor.py <key=value settings>``.
+
+The picture is a drifting field of numbers, each step of which depends on all before it, so that a resumed
+job is only right when its checkpoint was. The job's parameters steer it: ``seed``, ``size`` (pixels),
+``steps``, ``pause`` (seconds a step) and ``trouble``: "hopeless" or "bug" at half of the steps.
+"""
+
+import io
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import db
+from jobs.artifacts import ArtifactStore
+from jobs.executor import Executor
+from jobs.executors import Executors
+from jobs.painter import Painter
+from jobs.queue import Queue
+from jobs.records import Job
+from settings import Settings, load_settings
+
+
+@dataclass(frozen=True)
+class FastFrame:
+    image: np.ndarray
+    step: int
+    steps: int
+    numbers: Mapping[str, float]
+    checkpoint: Callable[[], bytes] | None
+
+
+class Hopeless(Exception):
+    pass
+
+
+def paint(job: Job, resume: bytes | None) -> Generator[FastFrame, None, None]:
+    size, steps = job.parameters["size"], job.parameters["steps"]
+    start, field = 0, np.zeros((size, size, 3))
+    if resume is not None:
+        saved = np.load(io.BytesIO(resume))
+        start, field = int(saved["step"]) + 1, saved["field"]
+    for step in range(start, steps + 1):
+        noise = np.random.default_rng([job.parameters["seed"], step])
+        field = 0.8 * field + noise.normal(size=field.shape)
+        image = np.clip(128 + 40 * field, 0, 255).astype(np.uint8)
+        yield FastFrame(image, step, steps, {"mean": float(field.mean())}, lambda: dump(step, field))  # noqa: B023
+        if "trouble" in job.parameters and step >= steps // 2:
+            raise {"hopeless": Hopeless, "bug": RuntimeError}[job.parameters["trouble"]]("No such luck.")
+        time.sleep(job.parameters["pause"])
+
+
+def dump(step: int, field: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, step=step, field=field)
+    return file.getvalue()
+
+
+def recipe(job: Job) -> dict[str, Any]:
+    return {"generator": job.generator, "spec": job.spec}
+
+
+def open_queue(settings: Settings) -> Queue:
+    return Queue(
+        db.open_engine(settings.database_url),
+        lease_seconds=settings.queue.lease_seconds,
+        max_attempts=settings.queue.max_attempts,
+        max_waiting_per_person=settings.queue.max_waiting_per_person,
+    )
+
+
+def open_executor(settings: Settings) -> Executor:
+    executors = Executors(db.open_engine(settings.database_url), alive_seconds=settings.queue.lease_seconds)
+    return Executor(
+        open_queue(settings),
+        executors,
+        ArtifactStore(settings.artifact_url),
+        Painter(paint, recipe, hopeless=(Hopeless,)),
+        settings.executor,
+        device="cpu",
+        threads=1,
+    )
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    open_executor(load_settings(sys.argv[1:])).run(stop)
+
+
+if __name__ == "__main__":
+    main()
