@@ -33,12 +33,7 @@ def watch(settings: Settings) -> None:
     """Redraw for ever; what hinders one look is shown, and the next one tries again."""
     db.migrate(settings.database_url)
     engine = db.open_engine(settings.database_url)
-    queue = Queue(
-        engine,
-        lease_seconds=settings.queue.lease_seconds,
-        max_attempts=settings.queue.max_attempts,
-        max_waiting_per_person=settings.queue.max_waiting_per_person,
-    )
+    queue = Queue(engine, **vars(settings.queue))
     executors = Executors(engine, alive_seconds=settings.queue.lease_seconds)
     while True:
         try:
