@@ -132,7 +132,7 @@ def _load(name: str, weights_dir: Path, device: str) -> Networks:
     entry = next(e for e in catalogue.entries() if e.name == name)
     files = {network: weights_dir / path for network, path in entry.networks.items()}
     dtype = _fast_dtype(torch.device(device))
-    clip = load_clip(files["clip"], device)
+    clip = Clip(*load_clip(files["clip"], device), dtype=dtype)
     clip.model.vision_model.to(dtype)
     clip.model.visual_projection.to(dtype)
     vqgan = load_vqgan(files["vqgan"].with_suffix(".yaml"), files["vqgan"], device).to(dtype)

@@ -84,7 +84,7 @@ def first_by_family(scores: Tensor, pairs: list[tuple[Scene, Caption]]) -> dict[
 
 @torch.no_grad()
 def _report_clip(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
-    clip, tokenizer = load_clip(weights / "clip", "cpu")
+    clip, tokenizer, _, _ = load_clip(weights / "clip")
     view = clip.config.vision_config.image_size
     images = []
     for drawn in rendered([scene for scene, _ in pairs]):
@@ -97,7 +97,7 @@ def _report_clip(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
 
 
 def _report_vqgan(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
-    vqgan = load_vqgan(weights / "vqgan.yaml", weights / "vqgan.safetensors", "cpu")
+    vqgan = load_vqgan(weights / "vqgan.yaml", weights / "vqgan.safetensors")
     scenes = [scene for scene, _ in pairs]
     errors, used = [], torch.zeros(vqgan.config.n_embed, dtype=torch.bool)
     for real in rendered(scenes):

@@ -1,7 +1,9 @@
 """Weights files to networks ready for use: frozen, in evaluation mode, on their device."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +19,18 @@ from weights.reader import read_checkpoint
 
 FIRST_STAGE = "first_stage_model."
 """Where a Net2NetTransformer's checkpoint keeps its VQGAN."""
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class ClipParts(NamedTuple):
+    """A CLIP, its tokenizer, and the mean and deviation a channel by which it wants pictures normalised."""
+
+    model: CLIPModel
+    tokenizer: PreTrainedTokenizerBase
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def load_vqgan(config_path: Path, weights_path: Path, device: str = "cpu") -> VQGAN:
@@ -45,11 +59,12 @@ def load_vqgan(config_path: Path, weights_path: Path, device: str = "cpu") -> VQ
     return model.eval().requires_grad_(False)
 
 
-def load_clip(folder: Path, device: str = "cpu") -> tuple[CLIPModel, PreTrainedTokenizerBase]:
+def load_clip(folder: Path, device: str = "cpu") -> ClipParts:
     """Load a CLIP in float32 and its tokenizer from a folder as ``transformers`` saves it.
 
     Attention runs as plain products, whose backward is several times faster on CPUs. Nothing is downloaded,
-    no code of the folder's runs, and only safetensors are read.
+    no code of the folder's runs, and only safetensors are read. Without a ``preprocessor_config.json``
+    pictures are normalised as OpenAI's models want it.
 
     Raises:
         WeightsError: the folder is missing, incomplete or damaged.
@@ -63,9 +78,10 @@ def load_clip(folder: Path, device: str = "cpu") -> tuple[CLIPModel, PreTrainedT
             use_safetensors=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        mean, std = _normalisation(folder)
     except Exception as error:  # transformers raises many kinds for a bad folder
         raise WeightsError(f"{folder} holds no whole CLIP with its tokenizer; install it again.") from error
-    return model.to(device).eval().requires_grad_(False), tokenizer
+    return ClipParts(model.to(device).eval().requires_grad_(False), tokenizer, mean, std)
 
 
 def load_prior(path: Path, device: str = "cpu") -> TokenPrior:
@@ -78,6 +94,14 @@ def load_prior(path: Path, device: str = "cpu") -> TokenPrior:
         return token_prior.load_prior(path, device)
     except Exception as error:  # a header that anyone may have written can be wrong in any way
         raise WeightsError(f"{path} is missing, damaged or no token prior; install it again.") from error
+
+
+def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    path = folder / "preprocessor_config.json"
+    if not path.exists():
+        return OPENAI_MEAN, OPENAI_STD
+    config = json.loads(path.read_text())
+    return tuple(map(float, config["image_mean"])), tuple(map(float, config["image_std"]))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ moved against it within an L2 ball: such networks have perceptually aligned grad
 Ganz and Elad 2023).
 """
 
+import copy
+import json
 import math
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from transformers import CLIPConfig, CLIPModel
 from sandbox.attributes import LOGITS, attribute_loss, targets
 from sandbox.data import SIZE, SceneData
 from sandbox.loop import Learner
+from sandbox.scenes import vocabulary
 from sandbox.tokenizer import BEGIN, CONTEXT, END, PAD, CaptionData, build_tokenizer
 
 VIEW = 64  # pixels that the image tower sees
@@ -28,6 +31,7 @@ ATTACKED_FROM = 0.25  # of the budget
 ATTACK_RADIUS = 4.0  # L2 on [0, 1] pictures
 ATTACK_STEPS = 2
 SMALLEST_VIEW = 0.75  # of the picture's side
+LONGEST = 24  # tokens of any caption
 FAMILY_SHARE = 0.5  # of the batches are of two families only: harder to tell apart
 
 
@@ -66,13 +70,15 @@ class ClipRecipe:
         self.clip = CLIPModel(clip_config())
         self.reader = nn.Linear(self.clip.config.vision_config.hidden_size, LOGITS)
         self.network = nn.ModuleDict({"clip": self.clip, "reader": self.reader})
+        self._image_features = torch.compile(self._image_features)
+        self._text_features = torch.compile(self._text_features)
         self.learner = Learner(self.network, self.random, LEARNING_RATE, WARM_UP, weight_decay=0.02)
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         indices = self._indices()
         views, wanted = self._views(self.data.batch(indices)), self.targets[indices]
         with torch.autocast("cpu", torch.bfloat16):
-            texts = self._text_features(self.captions.batch(indices, self.random))
+            texts = self._text_features(self.captions.batch(indices, self.random)[:, :LONGEST])
             if progress >= ATTACKED_FROM:
                 views = self._attack(views, texts.detach(), progress)
             images, logits = self._image_features(views)
@@ -106,8 +112,6 @@ class ClipRecipe:
         return F.normalize(self.clip.visual_projection(pooled).float(), dim=-1), self.reader(pooled)
 
     def _text_features(self, tokens: Tensor) -> Tensor:
-        longest = int((tokens != 0).sum(1).max())
-        tokens = tokens[:, :longest]
         pooled = self.clip.text_model(input_ids=tokens, attention_mask=(tokens != 0).long()).pooler_output
         return F.normalize(self.clip.text_projection(pooled).float(), dim=-1)
 
@@ -134,8 +138,12 @@ class ClipRecipe:
         """Nothing to draw: this network only looks."""
 
     def export(self, folder: Path) -> None:
-        self.clip.half().save_pretrained(folder / "clip")
+        clip = copy.deepcopy(self.clip).half()
+        clip.save_pretrained(folder / "clip")
         build_tokenizer().save_pretrained(folder / "clip")
+        normalisation = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "size": VIEW}
+        (folder / "clip" / "preprocessor_config.json").write_text(json.dumps(normalisation) + "\n")
+        (folder / "words.json").write_text(json.dumps(vocabulary(), indent=0) + "\n")
 
 
 def _unit(gradient: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 from networks.token_prior import TokenPrior, TokenPriorConfig, save_prior
 from networks.vqgan import VQGAN, VQGANConfig
 from weights.errors import WeightsError
-from weights.loading import load_clip, load_prior, load_vqgan
+from weights.loading import OPENAI_MEAN, load_clip, load_prior, load_vqgan
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = VQGANConfig(
@@ -125,7 +125,8 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_loads_a_clip_and_its_tokenizer(clip_folder: Path) -> None:
-    model, tokenizer = load_clip(clip_folder, "cpu")
+    model, tokenizer, mean, _ = load_clip(clip_folder, "cpu")
+    assert mean == OPENAI_MEAN
     assert_frozen(model)
     assert model.config._attn_implementation == "eager"
     assert tokenizer("red circle")["input_ids"] == [2, 3]
