@@ -37,7 +37,7 @@ MAY_IMPORT = {
 }
 TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}
 PAGES_AND_TABLES = {"streamlit", "fastapi", "starlette", "sqlalchemy", "alembic", "fsspec"}
-LOADED_BY_NAME = {"imageio-ffmpeg"}  # imageio's writer of videos
+LOADED_BY_NAME = {"psycopg"}  # SQLAlchemy's driver of PostgreSQL
 DISTRIBUTIONS = {module: canonicalize_name(names[0]) for module, names in packages_distributions().items()}
 WRITTEN = {"data", "runs", "artifacts", "res"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "base"}
@@ -74,7 +74,7 @@ def pinned(requirements: str) -> set[str]:
     """Names of the packages in a file of requirements, each with exactly one version."""
     lines = (line.partition("#")[0].strip() for line in (ROOT / requirements).read_text().splitlines())
     return {
-        canonicalize_name(line.partition("==")[0])
+        canonicalize_name(line.partition("==")[0].partition("[")[0])
         for line in lines
         if line and not line.startswith("-r") and "==" in line
     }
