@@ -27,7 +27,7 @@ class TokenPriorConfig:
     vocabulary: int
     context: int
     width: int = 256
-    layers: int = 7
+    layers: int = 6
     heads: int = 4
     code_width: int = 64
 

@@ -1,4 +1,4 @@
-"""Train what ``res/weights/sandbox`` ships: ``python -m sandbox.train vqgan|clip|prior|judge``.
+"""Train what ``res/weights/sandbox`` ships: ``python -m sandbox.train vqgan|decoder|clip|prior|judge``.
 
 A run keeps its checkpoint, log and samples in ``runs/NAME`` and goes on from there when started again; with
 its budget used up it exports the weights. One thread a process: two trainings side by side then share two
@@ -35,7 +35,15 @@ def _prior(data: SceneData, runs: Path) -> Recipe:
     from weights.loading import load_vqgan
 
     vqgan = load_vqgan(WEIGHTS / "vqgan.yaml", WEIGHTS / "vqgan.safetensors")
-    return PriorRecipe(data, vqgan, runs / "prior" / "codes.npy")
+    return PriorRecipe(data, vqgan, runs / "codes.npy")
+
+
+def _decoder(data: SceneData, runs: Path) -> Recipe:
+    from sandbox.recipes.decoder import DecoderRecipe
+    from weights.loading import load_vqgan
+
+    vqgan = load_vqgan(WEIGHTS / "vqgan.yaml", WEIGHTS / "vqgan.safetensors")
+    return DecoderRecipe(data, vqgan, runs / "codes.npy")
 
 
 def _judge(data: SceneData, runs: Path) -> Recipe:
@@ -47,6 +55,7 @@ def _judge(data: SceneData, runs: Path) -> Recipe:
 RECIPES: dict[str, Callable[[SceneData, Path], Recipe]] = {
     "vqgan": _vqgan,
     "clip": _clip,
+    "decoder": _decoder,
     "prior": _prior,
     "judge": _judge,
 }

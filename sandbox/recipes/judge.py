@@ -33,12 +33,13 @@ class Judge(nn.Module):
             stages += [Residual(inputs), Halve(inputs, outputs)]
         self.stages = nn.Sequential(*stages, Residual(WIDTHS[-1]))
         self.norm = nn.BatchNorm2d(WIDTHS[-1])
-        self.summary = nn.Linear(WIDTHS[-1] * 16, 256)
+        self.places = nn.Conv2d(WIDTHS[-1], 64, 1)
+        self.summary = nn.Linear(64 * 16, 256)
         self.read = nn.Linear(256, LOGITS)
 
     def forward(self, images: Tensor) -> Tensor:
         x = F.relu(self.norm(self.stages(images * 2 - 1)))
-        pooled = F.adaptive_avg_pool2d(x, 4).flatten(1)  # four by four places: where things are counts
+        pooled = F.adaptive_avg_pool2d(self.places(x), 4).flatten(1)  # 4 x 4 places: where things are counts
         return self.read(F.relu(self.summary(pooled)))
 
 

@@ -4,16 +4,15 @@ import copy
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from networks.token_prior import TokenPrior, TokenPriorConfig, sample_codes, save_prior
 from networks.vqgan import VQGAN
 from sandbox.data import SIZE, SceneData, held_out
 from sandbox.loop import Learner
+from sandbox.recipes.vqgan import scene_codes
 from sandbox.scenes import captions
 from sandbox.sheet import write_sheet
 from sandbox.tokenizer import CONTEXT, CaptionData, build_tokenizer, tokenize
@@ -24,14 +23,13 @@ LEARNING_RATE = 1e-3
 WARM_UP = 300
 SILENT_SHARE = 0.1  # of the texts are kept back, for classifier-free guidance
 LABEL_SMOOTHING = 0.02
-ENCODE_CHUNK = 32
 
 
 class PriorRecipe:
     def __init__(self, data: SceneData, vqgan: VQGAN, codes_file: Path) -> None:
         torch.manual_seed(SEED)
         self.vqgan, self.captions = vqgan, CaptionData(data.scenes)
-        self.codes = _codes(data, vqgan, codes_file)
+        self.codes = scene_codes(data, vqgan, codes_file)
         self.random = torch.Generator().manual_seed(SEED)
         self.network = TokenPrior(
             TokenPriorConfig(
@@ -75,16 +73,3 @@ class PriorRecipe:
 
     def export(self, folder: Path) -> None:
         save_prior(self.shipped(), folder / "prior.safetensors")
-
-
-@torch.no_grad()
-def _codes(data: SceneData, vqgan: VQGAN, file: Path) -> Tensor:
-    """Codes of all scenes, (count, grid, grid) int16, kept on disk."""
-    if not file.exists():
-        chunks = []
-        for start in tqdm(range(0, len(data), ENCODE_CHUNK), "encoding scenes", unit="chunk"):
-            images = data.batch(torch.arange(start, min(start + ENCODE_CHUNK, len(data))))
-            with torch.autocast("cpu", torch.bfloat16):
-                chunks.append(vqgan.quantize(vqgan.encode(images * 2 - 1).float())[1].short())
-        np.save(file, torch.cat(chunks).numpy())
-    return torch.from_numpy(np.load(file))

@@ -8,19 +8,22 @@ import copy
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
+from tqdm import tqdm
 
 from networks.vqgan import VQGAN, VQGANConfig
 from sandbox.data import SIZE, SceneData, held_out, rendered
 from sandbox.loop import Learner
 from sandbox.sheet import write_sheet
 
+# GroupNorm has 32 groups: with 32 channels each would be normalised on its own, and flat colours lost.
 CONFIG = VQGANConfig(
-    ch=32,
-    ch_mult=(1, 2, 2, 4),
+    ch=64,
+    ch_mult=(1, 1, 1, 2),
     num_res_blocks=1,
     attn_resolutions=(),
     resolution=SIZE,
@@ -32,13 +35,14 @@ SEED = 1
 CROP = 64
 CROP_BATCH = 24
 WHOLE_BATCH = 6
-WHOLE_FROM = 0.7  # of the budget: from here on whole pictures instead of crops
-QUANTISED_FROM = 0.06
+WHOLE_FROM = 0.3  # of the budget: from here on whole pictures instead of crops
+QUANTISED_FROM = 0.05
 LEARNING_RATE = 5e-4
 WARM_UP = 200
 COMMITMENT = 0.25
 CODE_DECAY = 0.98
 REVIVE_EVERY = 50
+ENCODE_CHUNK = 16
 DEAD_BELOW = 0.05  # of the mean use
 
 
@@ -47,7 +51,7 @@ class VqganRecipe:
         torch.manual_seed(SEED)
         self.data = data
         self.random = torch.Generator().manual_seed(SEED)
-        self.network = VQGAN(CONFIG)
+        self.network = VQGAN(CONFIG).to(memory_format=torch.channels_last)
         self.network.codebook.requires_grad_(False)
         self.usage = torch.zeros(CONFIG.n_embed)
         self.sums = torch.zeros(CONFIG.n_embed, CONFIG.embed_dim)
@@ -57,12 +61,12 @@ class VqganRecipe:
             LEARNING_RATE,
             WARM_UP,
             weight_decay=1e-4,
-            averaging=0.998,
+            averaging=0.995,
             extra={"usage": self.usage, "sums": self.sums},
         )
 
     def step(self, step: int, progress: float) -> dict[str, float]:
-        images = self._pictures(progress).mul(2).sub(1)
+        images = self._pictures(progress).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             latent = self.network.encode(images)
             quantised = self._quantise(latent.float(), step) if progress >= QUANTISED_FROM else latent
@@ -132,10 +136,29 @@ class VqganRecipe:
         write_sheet(path, torch.stack([real, drawn], 1).flatten(0, 1), columns=12)
 
     def export(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        CONFIG.to_yaml(folder / "vqgan.yaml")
-        state = {name: value.half().contiguous() for name, value in self.shipped().state_dict().items()}
-        save_file(state, folder / "vqgan.safetensors")
+        export_vqgan(self.shipped(), folder)
+
+
+def export_vqgan(network: VQGAN, folder: Path) -> None:
+    """Write weights as float16 safetensors and the configuration beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network.config.to_yaml(folder / "vqgan.yaml")
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, folder / "vqgan.safetensors")
+
+
+@torch.no_grad()
+def scene_codes(data: SceneData, vqgan: VQGAN, file: Path) -> Tensor:
+    """Codes of all scenes, (count, grid, grid) int16, kept in ``file``."""
+    if not file.exists():
+        vqgan = vqgan.to(memory_format=torch.channels_last)
+        chunks = []
+        for indices in tqdm(torch.arange(len(data)).split(ENCODE_CHUNK), "encoding scenes", unit="chunk"):
+            images = data.batch(indices).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                chunks.append(vqgan.quantize(vqgan.encode(images).float())[1].short())
+        np.save(file, torch.cat(chunks).numpy())
+    return torch.from_numpy(np.load(file))
 
 
 @torch.no_grad()
