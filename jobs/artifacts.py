@@ -4,6 +4,7 @@ A file is written aside and then moved into place, so that whoever finds it unde
 """
 
 import contextlib
+import io
 import os
 import re
 import secrets
@@ -89,7 +90,9 @@ class ArtifactStore:
             with self._filesystem.open(aside, "wb") as file:
                 file.write(data)
                 file.flush()
-                if hasattr(file, "fileno"):
+                with contextlib.suppress(
+                    AttributeError, io.UnsupportedOperation
+                ):  # object stores have no such
                     os.fsync(file.fileno())
             self._filesystem.mv(aside, path)
         except OSError as error:

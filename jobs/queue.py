@@ -77,7 +77,7 @@ def _move(to: JobState, **values: Any) -> Update:
     return update(jobs).where(jobs.c.state.in_(sources)).values(state=to.value, **values)
 
 
-_NEXT = (
+NEXT = (
     select(jobs.c.number)
     .where(WAITING)
     .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.number)
@@ -93,7 +93,7 @@ _START = _move(
     attempts=jobs.c.attempts + 1,
     untidy=True,
 ).returning(*jobs.c)
-_START_NEXT = _START.where(jobs.c.number == _NEXT.scalar_subquery())
+_START_NEXT = _START.where(jobs.c.number == NEXT.scalar_subquery())
 _START_CHOSEN = _START.where(jobs.c.id == bindparam("chosen"))
 
 _HELD = and_(jobs.c.id == bindparam("held_id"), jobs.c.token == bindparam("held_token"))

@@ -1,9 +1,10 @@
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 import db
 from jobs.artifacts import ArtifactStore
@@ -38,9 +39,16 @@ def database_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    engine = db.open_engine(database_url)
+    engine = open_without_waiting_for_the_disk(database_url)
     yield engine
     engine.dispose()
+
+
+def open_without_waiting_for_the_disk(url: str) -> Engine:
+    """A test needs no database that outlives a power cut."""
+    engine = db.open_engine(url)
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return engine
 
 
 @pytest.fixture
@@ -76,3 +84,17 @@ def succeed(queue: Queue, ask: Callable[..., Job], store: ArtifactStore) -> Call
         return queue.get(claim.job.id)
 
     return succeed
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

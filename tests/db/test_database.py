@@ -1,0 +1,184 @@
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, insert, select
+
+import db
+from db import tables
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "new folder" / "studio.db"
+
+
+@pytest.fixture
+def url(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
+    db.migrate(url)
+    engine = db.open_engine(url)
+    yield engine
+    engine.dispose()
+
+
+def executor_row(name: str, when: datetime) -> dict[str, object]:
+    row = {"device": "cpu", "threads": 1, "pid": 1, "host": "here"}
+    return {"id": name, "started_at": when, "seen_at": when, **row}
+
+
+def names(engine: Engine) -> list[str]:
+    with db.reading(engine) as connection:
+        return list(connection.execute(select(tables.executors.c.id)).scalars())
+
+
+def test_the_migrations_build_what_the_tables_say(engine: Engine) -> None:
+    with db.reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+def test_migrating_twice_keeps_the_data(engine: Engine, url: str) -> None:
+    with db.writing(engine) as connection:
+        connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
+
+    db.migrate(url)
+
+    assert names(engine) == ["one"]
+
+
+def test_processes_that_start_together_migrate_once(url: str) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as processes:
+        list(processes.map(db.migrate, [url] * 8))
+
+    assert names(db.open_engine(url)) == []
+
+
+def test_a_commit_outlives_a_power_cut(engine: Engine) -> None:
+    with db.reading(engine) as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {p}").scalar() for p in ("journal_mode", "synchronous")
+        ]
+
+    assert pragmas == ["wal", 2]
+
+
+def test_a_failed_write_leaves_nothing(engine: Engine) -> None:
+    row = executor_row("one", datetime.now(UTC))
+
+    with pytest.raises(db.DatabaseError), db.writing(engine) as connection:  # noqa: PT012
+        connection.execute(insert(tables.executors), row)
+        connection.exec_driver_sql("SELECT * FROM nowhere")
+
+    assert names(engine) == []
+
+
+def test_readers_see_one_moment_while_others_write(engine: Engine) -> None:
+    with db.reading(engine) as reader:
+        reader.execute(select(tables.executors)).all()
+        with db.writing(engine) as connection:
+            connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
+        assert reader.execute(select(tables.executors)).all() == []
+
+    assert names(engine) == ["one"]
+
+
+def test_moments_come_back_in_utc(engine: Engine) -> None:
+    moment = datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=timezone(timedelta(hours=5)))
+    with db.writing(engine) as connection:
+        connection.execute(insert(tables.executors), executor_row("one", moment))
+
+    with db.reading(engine) as connection:
+        seen = connection.execute(select(tables.executors.c.seen_at)).scalar_one()
+    assert (seen, seen.tzinfo) == (moment, UTC)
+
+
+def test_a_locked_database_is_told(engine: Engine, file: Path, url: str) -> None:
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    impatient = db.open_engine(url, busy_seconds=0.05)
+
+    with pytest.raises(db.DatabaseError, match="is locked by another program"), db.writing(impatient):
+        pass
+
+    other.execute("COMMIT")
+    with db.writing(impatient):
+        pass
+
+
+def test_a_read_only_database_is_told_and_can_be_read(engine: Engine, file: Path) -> None:
+    read_only = f"sqlite:///file:{file}?mode=ro&uri=true"
+    db.migrate(read_only)  # nothing to do, so nothing fails
+
+    with (
+        pytest.raises(db.DatabaseError, match="is read-only: give this user the right"),
+        db.writing(db.open_engine(read_only)) as connection,
+    ):
+        connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
+
+    assert names(db.open_engine(read_only)) == []
+
+
+def test_a_database_of_a_newer_version_is_told(engine: Engine, url: str) -> None:
+    with db.writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    with pytest.raises(db.DatabaseError, match="made by a newer version of this program"):
+        db.migrate(url)
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "studio.db").write_bytes(b"This is a letter, not a database. " * 100)
+
+    with pytest.raises(db.DatabaseError, match="cannot be opened .*file is not a database"):
+        db.migrate(f"sqlite:///{tmp_path}/studio.db")
+
+
+@pytest.mark.parametrize("url", ["no address at all", "nosuchdatabase://here/there"])
+def test_an_address_of_no_database_is_told(url: str) -> None:
+    with pytest.raises(db.DatabaseError, match="cannot be opened"):
+        db.migrate(url)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(db.DatabaseError, match="cannot be opened .*check database_url"):
+        db.migrate(f"sqlite:///{tmp_path}/file/studio.db")
+
+
+def test_a_database_without_tables_is_told(tmp_path: Path) -> None:
+    with pytest.raises(db.DatabaseError, match="has no tables yet"):
+        names(db.open_engine(f"sqlite:///{tmp_path}/empty.db"))
+
+
+def test_a_full_disk_is_told(engine: Engine) -> None:
+    with (  # noqa: PT012
+        pytest.raises(db.DatabaseError, match="is full: free some space"),
+        db.writing(engine) as connection,
+    ):
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        for n in range(1000):
+            connection.execute(insert(tables.executors), executor_row(f"{n}" * 100, datetime.now(UTC)))
+
+
+def test_a_damaged_file_is_told(engine: Engine, file: Path, url: str) -> None:
+    with db.reading(engine) as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    file.write_bytes(content)
+
+    with pytest.raises(db.DatabaseError, match="is damaged: restore it"):
+        names(db.open_engine(url))
