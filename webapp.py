@@ -1,5 +1,7 @@
 """The web application: the pages, and the JSON API on /api, on one port. Run: ``streamlit run webapp.py``."""
 
+import logging
+import sys
 from pathlib import Path
 
 import streamlit as st
@@ -10,16 +12,19 @@ import db
 from generators import registry
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
-from jobs.gallery import Gallery
+from jobs.gallery import Gallery, SampleError
 from jobs.queue import Queue
 from jobs.votes import Votes
-from settings import ROOT, load_settings
+from settings import ROOT, SettingsError, load_settings
 from web import problems, studio
 from web.api import create_api
 from web.person import RememberPerson
 from weights import catalogue
 
-settings = load_settings()
+try:
+    settings = load_settings()
+except SettingsError as error:
+    sys.exit(str(error))
 
 
 def open_studio() -> studio.Studio:
@@ -28,7 +33,10 @@ def open_studio() -> studio.Studio:
     engine = db.open_engine(settings.database_url)
     artifacts = ArtifactStore(settings.artifact_url)
     gallery = Gallery(engine, artifacts)
-    gallery.import_samples(ROOT / "res" / "inferences")
+    try:
+        gallery.import_samples(ROOT / "res" / "inferences")
+    except SampleError as error:
+        logging.getLogger(__name__).warning("%s", error)
     queue = settings.queue
     return studio.Studio(
         queue=Queue(

@@ -8,6 +8,9 @@ from typing import Any
 import streamlit as st
 from pydantic import BaseModel
 
+from jobs.records import Job
+from web.studio import Generator
+
 ELSEWHERE = frozenset({"prompt", "weights"})
 
 
@@ -26,6 +29,10 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     step: float = 1
+
+    @property
+    def label(self) -> str:
+        return f"{self.title} · {self.unit}" if self.unit else self.title
 
 
 def parameters(spec: type[BaseModel], defaults: Mapping[str, Any]) -> tuple[Parameter, ...]:
@@ -57,6 +64,16 @@ def fill(values: Mapping[str, Any], scope: str) -> None:
     for name, value in values.items():
         if name not in ELSEWHERE:
             st.session_state[_key(scope, name)] = value
+
+
+def described(job: Job, generator: Generator | None) -> dict[str, Any]:
+    """All that made a job's picture, by the names that the form of its generator gives."""
+    wanted = () if generator is None else parameters(generator.spec, {})
+    labels = {parameter.name: parameter.label for parameter in wanted}
+    asked = {labels.get(name, name): value for name, value in job.parameters.items()}
+    made = {} if job.result is None else {"Seconds": job.result.seconds, **job.result.numbers}
+    named = {"Generator": job.generator if generator is None else generator.title, "Weights": job.weights}
+    return named | asked | made
 
 
 def _parameter(name: str, field: Mapping[str, Any], defaults: Mapping[str, Any]) -> Parameter:
@@ -107,22 +124,26 @@ def _draw_grid(wanted: Iterable[Parameter], scope: str) -> dict[str, Any]:
 
 
 def _widget(parameter: Parameter, key: str) -> Any:
-    label = f"{parameter.title} · {parameter.unit}" if parameter.unit else parameter.title
     shown: dict[str, Any] = {"key": key, "help": parameter.help, "persist_state": "session"}
     match parameter.kind:
         case "choice":
             return st.segmented_control(
-                label, parameter.choices, default=parameter.default, required=True, width="stretch", **shown
+                parameter.label,
+                parameter.choices,
+                default=parameter.default,
+                required=True,
+                width="stretch",
+                **shown,
             )
         case "boolean":
-            return st.toggle(label, value=bool(parameter.default), **shown)
+            return st.toggle(parameter.label, value=bool(parameter.default), **shown)
         case "integer" | "number":
-            return _number_input(parameter, label, shown)
+            return _number_input(parameter, shown)
         case _:
-            return st.text_input(label, value=parameter.default or "", **shown)
+            return st.text_input(parameter.label, value=parameter.default or "", **shown)
 
 
-def _number_input(parameter: Parameter, label: str, shown: Mapping[str, Any]) -> Any:
+def _number_input(parameter: Parameter, shown: Mapping[str, Any]) -> Any:
     number = int if parameter.kind == "integer" else float
     asked = {
         "min_value": parameter.minimum,
@@ -132,7 +153,7 @@ def _number_input(parameter: Parameter, label: str, shown: Mapping[str, Any]) ->
     }
     limits: dict[str, Any] = {name: None if n is None else number(n) for name, n in asked.items()}
     pattern = "%d" if number is int else "%g"
-    return st.number_input(label, format=pattern, placeholder="random", **limits, **shown)
+    return st.number_input(parameter.label, format=pattern, placeholder="random", **limits, **shown)
 
 
 def _key(scope: str, name: str) -> str:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from jobs.queue import JobNotFound
 from jobs.records import Job
-from web import look, studio
+from web import form, look, studio
 from web.person import current_person
 from web.studio import Studio
 
@@ -101,13 +101,14 @@ def _open_details(house: Studio, job_id: str) -> None:
         _details(job)
 
 
-@st.dialog("Picture", width="large", on_dismiss=_choose)
+@st.dialog("Picture", width="medium", on_dismiss=_choose)
 def _details(job: Job) -> None:
-    left, right = st.columns([5, 6], gap="medium")
+    facts = look.facts(form.described(job, studio.current().generators.get(job.generator)))
+    left, right = st.columns(2, gap="medium")
     with left:
-        st.html(look.picture(job, moving=True) + look.downloads(job))
+        st.html(look.picture(job) + look.downloads(job))
     with right:
-        st.html(f'<p class="quote">{look.text(job.prompt)}</p>{look.byline(job)}{_facts(job)}')
+        st.html(f'<p class="quote">{look.text(job.prompt)}</p>{look.byline(job)}{facts}')
         st.page_link(
             "generate.py",
             label="Use these parameters",
@@ -116,12 +117,6 @@ def _details(job: Job) -> None:
         )
         if job.submitter == current_person():
             _offer_deletion(job)
-
-
-def _facts(job: Job) -> str:
-    assert job.result is not None
-    measured = {"seconds": job.result.seconds} | job.result.numbers
-    return look.facts({"generator": job.generator, "weights": job.weights} | job.parameters | measured)
 
 
 def _offer_deletion(job: Job) -> None:

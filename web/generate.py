@@ -1,12 +1,14 @@
 """Text-to-Image Generation: ask for a picture, and watch it form."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
+from jobs.artifacts import ArtifactNotFound
 from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
 from web import form, look, studio
@@ -105,7 +107,7 @@ def _tell_unknown_words(house: Studio, weights: Weights, prompt: str) -> None:
     if unknown:
         words = ", ".join(f"“{word}”" for word in unknown)
         st.info(
-            f"The weights {weights.title} do not know {words} and will pass over it. They know {weights.draws}.",
+            f"The weights {weights.title} do not know {words}. They know {weights.draws}.",
             icon=":material/lightbulb:",
         )
 
@@ -123,7 +125,7 @@ def _stage(house: Studio, person: str) -> None:
             "Your picture forms here", "Type a prompt, or pick an example, and press Generate.", "brush"
         )
     elif job.state.is_final:
-        _finished(job)
+        _finished(house, job)
     else:
         _forming(job.id, mine=job.submitter == person)
 
@@ -145,21 +147,25 @@ def _forming(job_id: str, *, mine: bool) -> None:
     job = house.queue.get(job_id)
     if job.state.is_final:
         st.rerun()
-    _headline(job)
-    if job.progress is not None and job.progress.frame is not None:
-        st.image(house.artifacts.read(job.progress.frame), width="stretch", alt=job.prompt)
-    else:
-        st.html('<div class="blank"></div>')
+    with st.container(key=f"head-{job.id}", horizontal=True):
+        _headline(job)
+        if mine and st.button("Cancel", disabled=job.cancel_requested):
+            house.queue.cancel(job.id)
+            st.rerun(scope="fragment")
     if job.state is JobState.QUEUED:
         _waiting(house, job)
     else:
         _progress(house, job)
-    if mine:
-        cancelling = job.cancel_requested
-        label = "Cancelling at the next step …" if cancelling else "Cancel"
-        if st.button(label, key=f"cancel-{job.id}", disabled=cancelling, icon=":material/close:"):
-            house.queue.cancel(job.id)
-            st.rerun(scope="fragment")
+    _frame(house, job)
+    _losses(job)
+
+
+def _frame(house: Studio, job: Job) -> None:
+    if job.progress is not None and job.progress.frame is not None:
+        with suppress(ArtifactNotFound):  # it is gone when the job ended a moment ago
+            st.image(house.artifacts.read(job.progress.frame), width="stretch", alt=job.prompt)
+            return
+    st.html('<div class="blank"></div>')
 
 
 def _waiting(house: Studio, job: Job) -> None:
@@ -176,17 +182,19 @@ def _waiting(house: Studio, job: Job) -> None:
 
 def _progress(house: Studio, job: Job) -> None:
     progress = job.progress
-    if progress is None:
+    if job.cancel_requested:
+        st.progress(0.0, text="Stops at the next step …")
+    elif progress is None:
         st.progress(0.0, text="The executor is getting ready …")
-        return
-    done = progress.step / progress.steps if progress.steps else 1.0
-    left = house.queue.position(job.id).eta_seconds
-    rest = "" if left is None else f" · about {look.duration(left)} left"
-    st.progress(done, text=f"Step {progress.step} of {progress.steps}{rest}")
-    _losses(progress.history)
+    else:
+        done = progress.step / progress.steps if progress.steps else 1.0
+        left = house.queue.position(job.id).eta_seconds
+        rest = "" if left is None else f" · about {look.duration(left)} left"
+        st.progress(done, text=f"Step {progress.step} of {progress.steps}{rest}")
 
 
-def _losses(history: list[dict[str, float]]) -> None:
+def _losses(job: Job) -> None:
+    history = job.progress.history if job.progress else []
     if len(history) < 2:
         return
     points = pd.DataFrame(history).melt("step", var_name="name", value_name="value").dropna()
@@ -196,22 +204,23 @@ def _losses(history: list[dict[str, float]]) -> None:
         .encode(
             x=alt.X("step:Q", title=None, axis=alt.Axis(grid=False, tickCount=5)),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=3)),
-            color=alt.Color("name:N", title=None, legend=alt.Legend(orient="top")),
+            color=alt.Color("name:N", title=None, legend=alt.Legend(orient="top", offset=4, padding=0)),
             tooltip=["name", "step", alt.Tooltip("value", format=".4g")],
         )
+        .properties(background="transparent", padding=0)
     )
-    st.altair_chart(chart, height=150, key="losses")
+    st.altair_chart(chart, height=190, key="losses")
 
 
-def _finished(job: Job) -> None:
+def _finished(house: Studio, job: Job) -> None:
     _headline(job)
     if job.result is None:
         _unfinished(job)
         return
-    st.html(look.picture(job, moving=True) + look.downloads(job))
-    _losses(job.progress.history if job.progress else [])
+    st.html(look.picture(job) + look.downloads(job))
+    _losses(job)
     with st.expander("Parameters of this picture"):
-        st.html(look.facts(job.parameters | {"seconds": job.result.seconds} | job.result.numbers))
+        st.html(look.facts(form.described(job, house.generators.get(job.generator))))
 
 
 def _unfinished(job: Job) -> None:
@@ -232,7 +241,7 @@ def _own_jobs(house: Studio, person: str) -> None:
     st.html('<h2 class="title">Your jobs</h2>')
     with st.grid(min_column_width=230, gap=12):
         for job in own:
-            with st.container(key=f"card-own-{job.id}"):
+            with st.container(key=f"card-own-{job.id}", horizontal=True):
                 st.html(look.row(job))
                 st.button("Show", key=f"show-{job.id}", on_click=_show, args=(job.id,), type="tertiary")
 

@@ -63,14 +63,13 @@ def empty(title: str, text: str, symbol: str = "image") -> None:
     )
 
 
-def picture(job: Job, *, moving: bool = False) -> str:
-    """HTML of a finished job's picture; a click plays its animation, ``moving`` plays it at once."""
+def picture(job: Job) -> str:
+    """HTML of a finished job's picture; a click plays and stops its animation."""
     assert job.result is not None
     name, ratio = escape(job.prompt, quote=True), f"{job.result.width} / {job.result.height}"
-    checked = " checked" if moving else ""
     return (
         f'<label class="picture" style="aspect-ratio: {ratio}" title="Play or stop">'
-        f'<input type="checkbox" aria-label="Play the animation of: {name}"{checked}>'
+        f'<input type="checkbox" aria-label="Play the animation of: {name}">'
         f'<img class="still" src="{image_url(job)}" alt="{name}" loading="lazy">'
         f'<img class="moving" src="{animation_url(job)}" alt="" loading="lazy">'
         '<span class="play" aria-hidden="true"></span></label>'

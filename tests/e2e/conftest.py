@@ -27,7 +27,7 @@ START_SECONDS = 60
 WEIGHTS = ROOT / "res" / "weights" / "sandbox" / "vqgan.safetensors"
 EXECUTOR = ROOT / "job_executor.py" if WEIGHTS.exists() else Path(__file__).with_name("numpy_executor.py")
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 class RunningStudio:

@@ -39,7 +39,7 @@ def test_a_picture_goes_the_whole_way(new_person: NewPerson) -> None:
     card.get_by_role("button", name="Details").click()
     details = page.get_by_role("dialog")
     expect(details.get_by_text("40", exact=True)).to_be_visible()
-    seed = value_of(details, "seed")
+    seed = value_of(details, "Seed")
     details.get_by_role("link", name="Use these parameters").click()
 
     expect(page.get_by_label("Prompt")).to_have_value("a red circle on a blue background")
@@ -135,12 +135,12 @@ def test_voting_by_keyboard_counts_in_the_standings(new_person: NewPerson) -> No
 
     visit(page, "Vote Images")
     for key in ("1", "2", "0"):
-        expect(page.locator(".st-key-ballot .picture")).to_have_count(2)
-        prompts = page.locator(".st-key-ballot .quote").all_inner_texts()
+        pictures = page.locator(".st-key-ballot img.still")
+        expect(pictures).to_have_count(2)
+        left, right = (picture.get_attribute("src") for picture in pictures.all())
         page.keyboard.press(key)
-        expect(page.locator(".st-key-ballot", has_text=prompts[0]).filter(has_text=prompts[1])).to_have_count(
-            0
-        )
+        judged = page.locator(f".st-key-ballot:has([src='{left}']):has([src='{right}'])")
+        expect(judged).to_have_count(0)
     expect(page.get_by_role("heading", name="Standings")).to_be_visible()
     groups = page.get_by_role("table").last
     expect(groups.get_by_role("row").filter(has_text="vqgan_clip")).to_contain_text("sandbox")

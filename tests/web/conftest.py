@@ -1,0 +1,95 @@
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import event
+
+import db
+from generators import registry
+from generators.contract import Frame
+from jobs.artifacts import ArtifactStore
+from jobs.executor import Executor
+from jobs.executors import Executors
+from jobs.gallery import Gallery
+from jobs.painter import Painter
+from jobs.queue import Queue
+from jobs.records import Job
+from jobs.votes import Votes
+from settings import ExecutorSettings
+from web import studio
+from web.api import create_api
+from web.person import RememberPerson
+
+LIMIT = 5
+"""How many waiting jobs a person may have here."""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[studio.Studio]:
+    """A studio on a database and a folder of its own; the pages and the API use it."""
+    url = f"sqlite:///{tmp_path}/studio.db"
+    db.migrate(url)
+    engine = db.open_engine(url)
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    store = ArtifactStore(str(tmp_path / "artifacts"))
+    opened = studio.Studio(
+        queue=Queue(engine, lease_seconds=30, max_attempts=3, max_waiting_per_person=LIMIT),
+        executors=Executors(engine, alive_seconds=30),
+        artifacts=store,
+        gallery=Gallery(engine, store),
+        votes=Votes(engine),
+        generators=registry.GENERATORS,
+        parse_spec=registry.parse_spec,
+        unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
+    )
+    studio.use(lambda: opened)
+    yield opened
+    engine.dispose()
+
+
+@pytest.fixture
+def new_client(house: studio.Studio) -> Iterator[Callable[[], TestClient]]:
+    """Opens the API as another person each time."""
+    clients: list[TestClient] = []
+
+    def open_as_new_person() -> TestClient:
+        clients.append(TestClient(RememberPerson(create_api())))
+        return clients[-1]
+
+    yield open_as_new_person
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(new_client: Callable[[], TestClient]) -> TestClient:
+    return new_client()
+
+
+@pytest.fixture
+def draw(house: studio.Studio) -> Callable[[str], None]:
+    """A real executor that works on one job until it has ended."""
+
+    def work_on(job_id: str) -> None:
+        executor = Executor(
+            house.queue,
+            house.executors,
+            house.artifacts,
+            Painter(_paint, lambda job: job.spec),
+            ExecutorSettings(poll_seconds=0.01),
+            device="cpu",
+            threads=1,
+        )
+        executor.run(threading.Event(), job_id=job_id)
+
+    return work_on
+
+
+def _paint(job: Job, _checkpoint: bytes | None) -> Generator[Frame, None, None]:
+    steps = job.parameters["steps"]
+    size = job.parameters["height"], job.parameters["width"], 3
+    for step in range(steps + 1):
+        yield Frame(np.full(size, 255 * step // max(steps, 1), np.uint8), step, steps, {"loss": steps - step})

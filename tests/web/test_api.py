@@ -1,0 +1,243 @@
+"""The API with a real database, a real store and a real executor."""
+
+import io
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+import db
+from tests.web.conftest import LIMIT
+from web import studio
+from web.studio import Studio
+
+Draw = Callable[[str], None]
+NewClient = Callable[[], TestClient]
+SPEC = {"prompt": "a red circle", "steps": 4, "width": 64, "height": 96, "seed": 7}
+
+
+def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
+    answer = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC | changes})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def test_a_job_goes_the_whole_way(client: TestClient, draw: Draw) -> None:
+    job = submit(client)
+    assert (job["state"], job["prompt"], job["weights"]) == ("queued", "a red circle", "sandbox")
+    assert (job["parameters"]["steps"], job["parameters"]["seed"]) == (4, 7)
+    assert job["position"] == {"ahead": 0, "eta_seconds": None}
+    assert client.get(f"/jobs/{job['id']}/image.png").status_code == 404
+
+    draw(job["id"])
+
+    done = client.get(f"/jobs/{job['id']}").json()
+    assert done["state"] == "succeeded"
+    assert done["progress"]["history"][-1] == {"step": 4.0, "loss": 0.0}
+    image = client.get(done["result"]["image"].removeprefix("/api"))
+    assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
+    assert Image.open(io.BytesIO(image.content)).size == (64, 96)
+    animation = client.get(done["result"]["animation"].removeprefix("/api"))
+    assert animation.headers["content-type"] == "image/gif"
+    assert Image.open(io.BytesIO(animation.content)).n_frames == 5
+
+
+def test_the_newest_frame_can_be_seen_while_a_job_is_drawn(client: TestClient, house: Studio) -> None:
+    from jobs.clock import utc_now
+    from jobs.records import Progress
+
+    job = submit(client)
+    assert client.get(f"/jobs/{job['id']}/frame").status_code == 404
+    claim = house.queue.claim("someone")
+    assert claim is not None
+    name = house.artifacts.publish(job["id"], "live/000002.jpg", b"newest")
+    house.queue.record_progress(claim, Progress(2, 4, name, [{"step": 2.0, "loss": 0.5}], utc_now()))
+
+    frame = client.get(f"/jobs/{job['id']}/frame")
+    assert (frame.content, frame.headers["content-type"]) == (b"newest", "image/jpeg")
+    running = client.get(f"/jobs/{job['id']}").json()
+    assert (running["state"], running["progress"]["step"], running["progress"]["steps"]) == ("running", 2, 4)
+
+
+def test_events_tell_every_change_until_the_end(client: TestClient, draw: Draw) -> None:
+    job = submit(client)
+    draw(job["id"])
+    with client.stream("GET", f"/jobs/{job['id']}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = list(answer.iter_lines())
+    assert "event: job" in lines
+    last = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")][-1]
+    assert (last["id"], last["state"]) == (job["id"], "succeeded")
+
+
+def test_only_the_owner_may_cancel_and_delete(new_client: NewClient, draw: Draw) -> None:
+    owner, other = new_client(), new_client()
+    job = submit(owner)
+    assert job["mine"]
+    assert not other.get(f"/jobs/{job['id']}").json()["mine"]
+    assert other.post(f"/jobs/{job['id']}/cancel").status_code == 403
+    draw(job["id"])
+    assert other.delete(f"/jobs/{job['id']}").status_code == 403
+    assert owner.delete(f"/jobs/{job['id']}").status_code == 204
+    assert owner.get(f"/jobs/{job['id']}").status_code == 404
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_has_nothing_to_delete(client: TestClient) -> None:
+    job = submit(client)
+    assert client.delete(f"/jobs/{job['id']}").status_code == 409
+    assert client.post(f"/jobs/{job['id']}/cancel").json()["state"] == "cancelled"
+    assert client.delete(f"/jobs/{job['id']}").status_code == 409
+
+
+def test_a_program_is_known_by_its_own_secret(new_client: NewClient) -> None:
+    mine = {"Authorization": "Bearer a-secret-of-my-own"}
+    client, elsewhere = new_client(), new_client()
+    job = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC}, headers=mine).json()
+    assert elsewhere.get(f"/jobs/{job['id']}", headers=mine).json()["mine"]
+    assert not elsewhere.get(f"/jobs/{job['id']}").json()["mine"]
+
+
+def test_jobs_are_listed_newest_first_by_owner_and_state(new_client: NewClient) -> None:
+    mine, other = new_client(), new_client()
+    first, second, theirs = submit(mine), submit(mine), submit(other)
+    mine.post(f"/jobs/{first['id']}/cancel")
+
+    def ids(client: TestClient, query: str) -> list[str]:
+        return [job["id"] for job in client.get(f"/jobs?{query}").json()["items"]]
+
+    assert ids(mine, "") == [theirs["id"], second["id"], first["id"]]
+    assert ids(mine, "mine=true") == [second["id"], first["id"]]
+    assert ids(mine, "state=cancelled") == [first["id"]]
+    assert ids(mine, "per_page=1&page=2") == [second["id"]]
+    assert mine.get("/jobs?mine=true").json()["total"] == 2
+
+
+def test_the_gallery_is_searched_by_words(client: TestClient, draw: Draw) -> None:
+    for prompt in ("a red circle", "a blue bird"):
+        draw(submit(client, prompt=prompt)["id"])
+    found = client.get("/gallery", params={"text": "BIRD blue"}).json()
+    assert [job["prompt"] for job in found["items"]] == ["a blue bird"]
+    assert client.get("/gallery", params={"weights": "others"}).json()["total"] == 0
+
+
+def test_a_pair_is_judged_once_and_counts(client: TestClient, draw: Draw) -> None:
+    assert client.get("/votes/pair").json() == {"left": None, "right": None}
+    for prompt in ("a red circle", "a blue bird"):
+        draw(submit(client, prompt=prompt)["id"])
+    pair = client.get("/votes/pair").json()
+    vote = {"left": pair["left"]["id"], "right": pair["right"]["id"], "verdict": "left"}
+    assert client.post("/votes", json=vote).status_code == 201
+    assert client.post("/votes", json=vote).status_code == 409
+    assert client.get("/votes/pair").json() == {"left": None, "right": None}
+    best = client.get("/votes").json()["results"][0]
+    assert (best["job"]["id"], best["wins"], best["losses"]) == (vote["left"], 1, 0)
+
+
+def test_generators_come_with_their_schema_and_weights(client: TestClient) -> None:
+    (generator,) = client.get("/generators").json()
+    assert generator["name"] == "vqgan_clip"
+    assert generator["parameters"]["properties"]["steps"]["default"] == 60
+    assert generator["weights"][0]["examples"]
+
+
+def test_the_house_tells_its_queue_and_executors(client: TestClient, house: Studio) -> None:
+    submit(client)
+    house.executors.register("one", device="cpu", threads=2)
+    assert client.get("/queue").json() == {"waiting": 1, "running": 0}
+    (executor,) = client.get("/executors").json()
+    assert (executor["id"], executor["device"], executor["alive"]) == ("one", "cpu", True)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"prompt": "  "}, "The prompt is empty: type what the picture should show."),
+        ({"prompt": "x" * 501}, "'prompt': string should have at most 500 characters"),
+        ({"width": 100}, "'width': input should be a multiple of 16, but it was 100."),
+        ({"steps": -1}, "'steps': input should be greater than or equal to 0, but it was -1."),
+        ({"weights": "gone"}, "VQGAN + CLIP has no weights 'gone'; choose one of sandbox."),
+        ({"colour": 1}, "There is no parameter 'colour'"),
+    ],
+)
+def test_a_bad_parameter_is_told_in_one_sentence(
+    client: TestClient, parameters: dict[str, Any], sentence: str
+) -> None:
+    answer = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC | parameters})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(sentence)
+
+
+def test_an_unknown_generator_is_told_in_one_sentence(client: TestClient) -> None:
+    answer = client.post("/jobs", json={"generator": "crayons", "parameters": SPEC})
+    assert answer.status_code == 422
+    assert answer.json() == {"error": "There is no generator 'crayons'; choose one of vqgan_clip."}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/jobs/none", 404),
+        ("GET", "/jobs/none/events", 404),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/jobs", 405),
+        ("GET", "/jobs?page=0", 422),
+        ("POST", "/jobs", 422),
+    ],
+)
+def test_whatever_is_wrong_comes_with_one_sentence(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert answer.json()["error"].endswith(".")
+
+
+def test_too_many_waiting_jobs_are_refused(client: TestClient) -> None:
+    for _ in range(LIMIT):
+        submit(client)
+    answer = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC})
+    assert answer.status_code == 429
+    assert "wait for one, or cancel one" in answer.json()["error"]
+
+
+def test_a_database_that_cannot_be_used_is_told_and_comes_back(
+    client: TestClient, house: Studio, tmp_path: Path
+) -> None:
+    """The studio cannot be opened; nothing is restarted when the database is mended."""
+    url = f"sqlite:///{tmp_path}/newer.db"
+    db.migrate(url)
+    with sqlite3.connect(tmp_path / "newer.db") as connection:
+        (known,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        connection.execute("UPDATE alembic_version SET version_num = 'from the future'")
+
+    def open_studio() -> Studio:
+        db.migrate(url)
+        return house
+
+    studio.use(open_studio)
+    answer = client.get("/jobs")
+    assert answer.status_code == 503
+    assert "made by a newer version" in answer.json()["error"]
+
+    with sqlite3.connect(tmp_path / "newer.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (known,))
+    assert client.get("/jobs").status_code == 200
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_read_only_database_is_told(client: TestClient, tmp_path: Path) -> None:
+    submit(client)
+    for file in tmp_path.glob("studio.db*"):
+        file.chmod(0o400)
+    tmp_path.chmod(0o500)
+    answer = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC})
+    tmp_path.chmod(0o700)
+    assert answer.status_code == 503
+    assert "read-only" in answer.json()["error"]

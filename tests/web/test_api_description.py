@@ -1,0 +1,45 @@
+"""The API keeps what its description promises, whatever it is sent."""
+
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, Phase, settings
+
+from web.api import create_api
+from web.person import RememberPerson
+
+
+@pytest.fixture
+def description(house: object) -> Any:
+    return schemathesis.openapi.from_asgi("/openapi.json", RememberPerson(create_api()))
+
+
+schema = schemathesis.pytest.from_fixture("description")
+
+
+@schema.parametrize()
+@settings(
+    max_examples=15,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_route_keeps_its_promise(case: Any) -> None:
+    case.call_and_validate()
+
+
+def test_every_route_describes_itself(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert operation.get("description"), f"{method} {path}"
+            assert "HTTPValidationError" not in str(operation), f"{method} {path}"
+
+
+def test_the_documentation_needs_no_other_server(client: TestClient) -> None:
+    page = client.get("/docs").text
+    assert "https://" not in page
+    script = page.split('<script src="')[1].split('"')[0]
+    assert client.get(script).status_code == 200
