@@ -1,0 +1,118 @@
+"""VQGAN + CLIP with the shipped weights: what a job, a notebook or a test gets from the generator."""
+
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from generators.contract import Context, Frame, GenerationError
+from generators.registry import load, parse_spec
+from settings import ROOT
+from weights import catalogue
+
+WEIGHTS = ROOT / "res" / "weights"
+PROMPT = "a red circle on a blue background"
+generate = load("vqgan_clip")
+
+
+def frames(context: Context | None = None, **parameters: Any) -> list[Frame]:
+    quick = {"prompt": PROMPT, "seed": 7, "steps": 3, "candidates": 2, "cutouts": 4}
+    spec = parse_spec("vqgan_clip", {**quick, **parameters})
+    return list(generate(spec, context or Context("cpu", WEIGHTS)))
+
+
+def same(a: Frame, b: Frame) -> bool:
+    return np.array_equal(a.image, b.image) and a.numbers == b.numbers
+
+
+def test_frames_run_from_the_start_to_the_last_step() -> None:
+    drawn = frames()
+    assert [frame.step for frame in drawn] == [0, 1, 2, 3]
+    assert all(frame.steps == 3 for frame in drawn)
+    assert all(frame.image.shape == (128, 128, 3) and frame.image.dtype == np.uint8 for frame in drawn)
+    assert "score" in drawn[0].numbers
+    assert "loss" in drawn[-1].numbers
+
+
+@pytest.mark.parametrize("init", ["prior", "noise"])
+def test_the_same_spec_gives_the_same_pixels_whatever_came_before(init: str) -> None:
+    first = frames(init=init)
+    torch.manual_seed(123)
+    frames(init=init, seed=8)
+    second = frames(init=init)
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_another_seed_gives_another_picture() -> None:
+    assert not same(frames(steps=0)[-1], frames(steps=0, seed=8)[-1])
+
+
+def test_a_resumed_picture_ends_in_the_same_pixels() -> None:
+    spec = parse_spec("vqgan_clip", {"prompt": PROMPT, "seed": 3, "steps": 6, "candidates": 2, "cutouts": 4})
+    straight = generate(spec, Context("cpu", WEIGHTS))
+    until_third = list(islice(straight, 4))
+    checkpoint = until_third[-1].checkpoint
+    assert checkpoint is not None
+    saved = checkpoint()
+    rest = list(straight)
+    resumed = list(generate(spec, Context("cpu", WEIGHTS, resume=saved)))
+    assert [frame.step for frame in resumed] == [3, 4, 5, 6]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(rest, resumed[1:], strict=True))
+
+
+def test_guidance_from_noise_raises_the_score() -> None:
+    drawn = frames(init="noise", steps=25, cutouts=8)
+    assert drawn[-1].numbers["score"] > drawn[0].numbers["score"] + 0.1
+
+
+def test_the_prior_draws_the_colours_of_the_prompt() -> None:
+    image = frames(prompt="a large red circle on a blue background", steps=0, candidates=8)[-1].image / 255
+    corner, middle = image[:12, :12].mean((0, 1)), np.median(image[40:88, 40:88], (0, 1))
+    assert corner.argmax() == 2
+    assert middle.argmax() == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (192, 128), (96, 160)])
+def test_any_size_can_be_drawn_from_either_start(width: int, height: int) -> None:
+    for init in ("prior", "noise"):
+        drawn = frames(width=width, height=height, steps=1, init=init)
+        assert drawn[-1].image.shape == (height, width, 3)
+
+
+@pytest.mark.parametrize("prompt", ["a cyberpunk zeppelin", "日本の猫", "!!!", "x" * 500, "word " * 100])
+def test_words_it_does_not_know_are_no_error(prompt: str) -> None:
+    assert frames(prompt=prompt, steps=1)[-1].step == 1
+
+
+def test_nothing_is_drawn_from_global_randomness() -> None:
+    frames(steps=1)
+    before = torch.get_rng_state()
+    frames()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_damaged_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
+    shutil.copytree(WEIGHTS / "sandbox", tmp_path / "sandbox")
+    file = tmp_path / "sandbox" / "prior.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(GenerationError, match=r"prior\.safetensors is damaged"):
+        frames(Context("cpu", tmp_path))
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(GenerationError, match="is missing"):
+        frames(Context("cpu", tmp_path))
+
+
+def test_the_catalogue_lists_every_file_that_ships() -> None:
+    (entry,) = (e for e in catalogue.entries() if e.name == "sandbox")
+    listed = {file.path for file in entry.files}
+    used = {str(p.relative_to(WEIGHTS)) for p in (WEIGHTS / "sandbox").rglob("*") if p.is_file()}
+    assert listed == used - {"sandbox/judge.safetensors"}
+    assert sum(p.stat().st_size for p in WEIGHTS.rglob("*") if p.is_file()) < 30e6

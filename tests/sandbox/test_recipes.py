@@ -1,0 +1,78 @@
+"""Every recipe learns, goes on from its checkpoint as if never stopped, and ships what can be loaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from networks.vqgan import VQGAN
+from sandbox.data import SceneData
+from sandbox.loop import Recipe, train
+from sandbox.recipes.clip import ClipRecipe
+from sandbox.recipes.decoder import DecoderRecipe
+from sandbox.recipes.judge import JudgeRecipe, load_judge
+from sandbox.recipes.prior import PriorRecipe
+from sandbox.recipes.vqgan import CONFIG, VqganRecipe, k_means
+from weights.loading import load_clip, load_prior, load_vqgan
+
+SCENES = 96
+LOADERS: dict[str, Callable[[Path], object]] = {
+    "vqgan": lambda folder: load_vqgan(folder / "vqgan.yaml", folder / "vqgan.safetensors"),
+    "decoder": lambda folder: load_vqgan(folder / "vqgan.yaml", folder / "vqgan.safetensors"),
+    "clip": lambda folder: load_clip(folder / "clip"),
+    "prior": lambda folder: load_prior(folder / "prior.safetensors"),
+    "judge": load_judge,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SceneData:
+    return SceneData(tmp_path_factory.mktemp("scenes"), SCENES)
+
+
+@pytest.fixture(autouse=True)
+def eager() -> None:
+    torch.compiler.set_stance("force_eager")
+
+
+def make(name: str, data: SceneData, folder: Path) -> Recipe:
+    torch.manual_seed(0)
+    if name in ("decoder", "prior"):
+        vqgan = VQGAN(CONFIG).eval().requires_grad_(False)
+        recipe = DecoderRecipe if name == "decoder" else PriorRecipe
+        return recipe(data, vqgan, folder / "codes.npy")
+    return {"vqgan": VqganRecipe, "clip": ClipRecipe, "judge": JudgeRecipe}[name](data)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_goes_on_from_its_checkpoint_and_ships(name: str, data: SceneData, tmp_path: Path) -> None:
+    straight = make(name, data, tmp_path)
+    train(straight, tmp_path / "straight", steps=3, minutes=None)
+    broken_off = make(name, data, tmp_path)
+    broken_off.step(0, 0)
+    checkpoint = {"recipe": broken_off.learner.state(), "step": 1, "spent": 0.0}
+    (tmp_path / "resumed").mkdir()
+    torch.save(checkpoint, tmp_path / "resumed" / "checkpoint.pt")
+    resumed = make(name, data, tmp_path)
+    train(resumed, tmp_path / "resumed", steps=3, minutes=None)
+    for a, b in zip(straight.learner.network.parameters(), resumed.learner.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    resumed.export(tmp_path / "weights")
+    LOADERS[name](tmp_path / "weights")
+
+
+@pytest.mark.parametrize(("name", "loss"), [("decoder", "l1"), ("prior", "loss"), ("judge", "loss")])
+def test_learns(name: str, loss: str, data: SceneData, tmp_path: Path) -> None:
+    recipe = make(name, data, tmp_path)
+    losses = [recipe.step(step, step / 12)[loss] for step in range(12)]
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_k_means_finds_clusters() -> None:
+    random = torch.Generator().manual_seed(0)
+    middles = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    points = middles.repeat(50, 1) + 0.1 * torch.randn(150, 2, generator=random)
+    centres, counts = k_means(points, 12, random)
+    assert counts.sum() == 150
+    assert torch.cdist(middles, centres).min(1).values.max() < 0.5
