@@ -14,12 +14,15 @@ from generators.contract import Context, Frame, GenerationError, GenerationSpec
 from generators.vqgan_clip_spec import Start, VqganClipSpec
 from guidance.clip import Clip
 from guidance.latent_optimiser import LatentOptimiser
-from networks.token_prior import TokenPrior, sample_codes
+from networks.token_prior import TokenPrior, sample_rounds
 from networks.vqgan import VQGAN
 from weights import catalogue
 from weights.errors import WeightsError
 from weights.files import verify
 from weights.loading import load_clip, load_prior, load_vqgan
+
+ROUNDS = 12
+"""In so many rounds the prior fills its grid of codes."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Networks:
 
 
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
-    """Frames from the start (step 0) to the finished picture.
+    """Frames from the start to the finished picture: the prior's rounds, then the steps of guidance.
 
     Raises:
         GenerationError: the weights are missing or damaged, or have no prior to start from.
@@ -42,21 +45,31 @@ def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     networks = _networks(spec.weights, context)
     random = torch.Generator().manual_seed(spec.seed)
     text = networks.clip.encode_text([spec.prompt])[0]
+    forming: list[Tensor] = []
+    if context.resume:
+        latent = torch.zeros(1, networks.vqgan.config.embed_dim, *_grid(spec, networks))
+    elif spec.init is Start.PRIOR:
+        forming, latent = _imagine(spec, networks, text, random)
+    else:
+        latent = _noise(spec, networks, random)
+    rounds = ROUNDS - 1 if spec.init is Start.PRIOR else 0  # the last round is where guidance starts
+    for step, picture in enumerate(forming):
+        yield Frame(_to_bytes(picture), step, rounds + spec.steps)
     optimiser = LatentOptimiser(
         vqgan=networks.vqgan,
         clip=networks.clip,
         text=text,
-        latent=_blank(spec, networks) if context.resume else _start(spec, networks, text, random),
+        latent=latent.to(networks.device),
         random=random,
         cutouts=spec.cutouts,
         learning_rate=spec.learning_rate,
     )
     if context.resume:
         optimiser.restore(context.resume)
-    yield from _refine(optimiser, spec.steps)
+    yield from _refine(optimiser, rounds, spec.steps)
 
 
-def _refine(optimiser: LatentOptimiser, steps: int) -> Iterator[Frame]:
+def _refine(optimiser: LatentOptimiser, rounds: int, steps: int) -> Iterator[Frame]:
     loss: float | None = None
     while True:
         picture = optimiser.picture()
@@ -67,8 +80,8 @@ def _refine(optimiser: LatentOptimiser, steps: int) -> Iterator[Frame]:
         finished = optimiser.step >= steps or optimiser.convergence.reached
         yield Frame(
             image=_to_bytes(picture),
-            step=optimiser.step,
-            steps=optimiser.step if finished else steps,
+            step=rounds + optimiser.step,
+            steps=rounds + (optimiser.step if finished else steps),
             numbers=numbers,
             checkpoint=optimiser.dump,
         )
@@ -78,34 +91,41 @@ def _refine(optimiser: LatentOptimiser, steps: int) -> Iterator[Frame]:
 
 
 @torch.no_grad()
-def _start(spec: VqganClipSpec, networks: Networks, text: Tensor, random: torch.Generator) -> Tensor:
-    if spec.init is Start.NOISE:
-        grid = _grid(spec, networks)
-        codes = torch.randint(networks.vqgan.config.n_embed, (1, *grid), generator=random)
-        return networks.vqgan.embed(codes.to(networks.device))
-    return _imagine(spec, networks, text, random)
+def _noise(spec: VqganClipSpec, networks: Networks, random: torch.Generator) -> Tensor:
+    grid = _grid(spec, networks)
+    codes = torch.randint(networks.vqgan.config.n_embed, (1, *grid), generator=random)
+    return networks.vqgan.embed(codes.to(networks.device)).float()
 
 
-def _imagine(spec: VqganClipSpec, networks: Networks, text: Tensor, random: torch.Generator) -> Tensor:
-    """The best of many scenes that the prior draws for the prompt, by CLIP's opinion."""
+@torch.no_grad()
+def _imagine(
+    spec: VqganClipSpec, networks: Networks, text: Tensor, random: torch.Generator
+) -> tuple[list[Tensor], Tensor]:
+    """Many scenes from the prior; of the best by CLIP's opinion, all rounds but the last and the latent."""
     if networks.prior is None:
         raise GenerationError(f"The weights '{spec.weights}' have no prior; choose the start 'noise'.")
     ids, heard = networks.clip.tokens([spec.prompt] * spec.candidates)
-    codes = sample_codes(networks.prior, ids, heard, random)
+    rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS))
+    best = networks.clip.score(_draw(networks, rounds[-1]), text).argmax()
+    size = (spec.height, spec.width)
+    pictures = [_resize(_draw(networks, codes[best, None]), size) for codes in rounds]
+    if networks.prior.config.grid * networks.vqgan.downsampling == spec.height == spec.width:
+        latent = networks.vqgan.embed(rounds[-1][best, None])
+    else:
+        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(networks.clip.dtype))
+    return pictures[:-1], latent.float()
+
+
+def _draw(networks: Networks, codes: Tensor) -> Tensor:
+    """Codes (B, h, w) to pictures (B, 3, H, W) in [0, 1]."""
     latents = networks.vqgan.embed(codes).to(networks.clip.dtype)
-    pictures = networks.vqgan.decode(latents).float().div(2).add(0.5).clamp(0, 1)
-    best = networks.clip.score(pictures, text).argmax()
-    if pictures.shape[2:] == (spec.height, spec.width):
-        return latents[best : best + 1].float()
-    resized = F.interpolate(
-        pictures[best : best + 1], (spec.height, spec.width), mode="bicubic", antialias=True
-    )
-    return networks.vqgan.encode((resized * 2 - 1).to(networks.clip.dtype)).float()
+    return networks.vqgan.decode(latents).float().div(2).add(0.5).clamp(0, 1)
 
 
-def _blank(spec: VqganClipSpec, networks: Networks) -> Tensor:
-    grid = _grid(spec, networks)
-    return torch.zeros(1, networks.vqgan.config.embed_dim, *grid, device=networks.device)
+def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    if pictures.shape[2:] == size:
+        return pictures
+    return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def _grid(spec: VqganClipSpec, networks: Networks) -> tuple[int, int]:

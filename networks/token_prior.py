@@ -6,6 +6,7 @@ costs a quarter of the places at PATCH = 2, while every code is still masked and
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,7 +103,7 @@ class Block(nn.Module):
 
 
 @torch.no_grad()
-def sample_codes(
+def sample_rounds(
     prior: TokenPrior,
     text: Tensor,
     heard: Tensor,
@@ -112,33 +113,32 @@ def sample_codes(
     temperature: float = 1.0,
     choice_temperature: float = 4.0,
     text_strength: float = 3.0,
-) -> Tensor:
+) -> Iterator[Tensor]:
     """Fill an empty grid in a few rounds, the surest codes first (MaskGIT, section 3.2).
 
     ``text_strength`` is the scale of classifier-free guidance (Ho and Salimans 2022; 1: none),
-    ``choice_temperature`` the Gumbel noise on what counts as sure, annealed to 0. All random numbers are drawn
-    on the CPU, so that a seed means the same on every device.
+    ``choice_temperature`` the Gumbel noise on what counts as sure, annealed to 0. All random numbers come
+    from the CPU, so that a seed means the same on every device.
 
-    Returns:
-        (B, grid, grid) int64 codes.
+    Yields:
+        (B, grid, grid) int64 codes after each round; all but the last still hold guesses.
     """
     config = prior.config
-    count, total = len(text), config.grid**2
-    codes = torch.full((count, config.grid, config.grid), prior.mask, device=text.device)
+    total = config.grid**2
+    codes = torch.full((len(text), total), prior.mask, device=text.device)
     for done in range(rounds):
-        logits = _guided_logits(prior, codes, text, heard, text_strength).float().flatten(1, 2)
+        square = codes.unflatten(1, (config.grid, config.grid))
+        logits = _guided_logits(prior, square, text, heard, text_strength).float().flatten(1, 2)
         drawn = (logits / temperature + _gumbel(logits.shape, random).to(logits.device)).argmax(-1)
-        sureness = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+        known = codes != prior.mask
+        drawn = torch.where(known, codes, drawn)
+        yield drawn.unflatten(1, (config.grid, config.grid))
         remaining = 1 - (done + 1) / rounds
+        sureness = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
         sureness += choice_temperature * remaining * _gumbel(sureness.shape, random).to(logits.device)
-        known = codes.flatten(1) != prior.mask
-        drawn = torch.where(known, codes.flatten(1), drawn)
         masked = math.floor(total * math.cos(math.pi / 2 * (1 - remaining)))
-        if masked > 0:
-            unsure = sureness.masked_fill(known, math.inf).topk(masked, largest=False).indices
-            drawn = drawn.scatter(1, unsure, prior.mask)
-        codes = drawn.unflatten(1, (config.grid, config.grid))
-    return codes
+        unsure = sureness.masked_fill(known, math.inf).topk(masked, largest=False).indices
+        codes = drawn.scatter(1, unsure, prior.mask)
 
 
 def save_prior(prior: TokenPrior, path: Path) -> None:

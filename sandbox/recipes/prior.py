@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from networks.token_prior import TokenPrior, TokenPriorConfig, sample_codes, save_prior
+from networks.token_prior import TokenPrior, TokenPriorConfig, sample_rounds, save_prior
 from networks.vqgan import VQGAN
 from sandbox.data import SIZE, SceneData, held_out
 from sandbox.loop import Learner
@@ -67,7 +67,7 @@ class PriorRecipe:
         prior = self.shipped()
         text = tokenize([captions(scene)[0].text for scene in held_out(16)]).repeat_interleave(3, 0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            codes = sample_codes(prior, text, text != 0, torch.Generator().manual_seed(0))
+            *_, codes = sample_rounds(prior, text, text != 0, torch.Generator().manual_seed(0))
             drawn = self.vqgan.decode(self.vqgan.embed(codes))
         write_sheet(path, drawn.float() / 2 + 0.5, columns=12)
 

@@ -11,6 +11,7 @@ import torch
 
 from generators.contract import Context, Frame, GenerationError
 from generators.registry import load, parse_spec
+from generators.vqgan_clip import ROUNDS
 from settings import ROOT
 from weights import catalogue
 
@@ -29,12 +30,12 @@ def same(a: Frame, b: Frame) -> bool:
     return np.array_equal(a.image, b.image) and a.numbers == b.numbers
 
 
-def test_frames_run_from_the_start_to_the_last_step() -> None:
+def test_frames_run_through_the_priors_rounds_and_guidances_steps() -> None:
     drawn = frames()
-    assert [frame.step for frame in drawn] == [0, 1, 2, 3]
-    assert all(frame.steps == 3 for frame in drawn)
+    assert [frame.step for frame in drawn] == list(range(ROUNDS + 3))
+    assert all(frame.steps == ROUNDS - 1 + 3 for frame in drawn)
     assert all(frame.image.shape == (128, 128, 3) and frame.image.dtype == np.uint8 for frame in drawn)
-    assert "score" in drawn[0].numbers
+    assert "score" in drawn[ROUNDS - 1].numbers
     assert "loss" in drawn[-1].numbers
 
 
@@ -54,13 +55,13 @@ def test_another_seed_gives_another_picture() -> None:
 def test_a_resumed_picture_ends_in_the_same_pixels() -> None:
     spec = parse_spec("vqgan_clip", {"prompt": PROMPT, "seed": 3, "steps": 6, "candidates": 2, "cutouts": 4})
     straight = generate(spec, Context("cpu", WEIGHTS))
-    until_third = list(islice(straight, 4))
+    until_third = list(islice(straight, ROUNDS + 3))
     checkpoint = until_third[-1].checkpoint
     assert checkpoint is not None
     saved = checkpoint()
     rest = list(straight)
     resumed = list(generate(spec, Context("cpu", WEIGHTS, resume=saved)))
-    assert [frame.step for frame in resumed] == [3, 4, 5, 6]
+    assert [frame.step for frame in resumed] == [ROUNDS + 2, ROUNDS + 3, ROUNDS + 4, ROUNDS + 5]
     assert all(np.array_equal(a.image, b.image) for a, b in zip(rest, resumed[1:], strict=True))
 
 
@@ -85,7 +86,7 @@ def test_any_size_can_be_drawn_from_either_start(width: int, height: int) -> Non
 
 @pytest.mark.parametrize("prompt", ["a cyberpunk zeppelin", "日本の猫", "!!!", "x" * 500, "word " * 100])
 def test_words_it_does_not_know_are_no_error(prompt: str) -> None:
-    assert frames(prompt=prompt, steps=1)[-1].step == 1
+    assert frames(prompt=prompt, steps=1)[-1].step == ROUNDS
 
 
 def test_nothing_is_drawn_from_global_randomness() -> None:

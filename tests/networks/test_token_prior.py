@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks.token_prior import TokenPrior, TokenPriorConfig, load_prior, sample_codes, save_prior
+from networks.token_prior import TokenPrior, TokenPriorConfig, load_prior, sample_rounds, save_prior
 
 CONFIG = TokenPriorConfig(
     n_embed=32, grid=8, vocabulary=20, context=6, width=32, layers=2, heads=2, code_width=8
@@ -52,19 +52,27 @@ def test_a_text_kept_back_is_not_heard(prior: TokenPrior) -> None:
     assert not torch.allclose(prior(codes, TEXT[:1], TEXT[:1] != 0), prior(codes, TEXT[1:], TEXT[1:] != 0))
 
 
+def sample(prior: TokenPrior, seed: int) -> torch.Tensor:
+    *_, codes = sample_rounds(prior, TEXT, TEXT != 0, torch.Generator().manual_seed(seed))
+    return codes
+
+
 @pytest.mark.parametrize("rounds", [1, 3, 12, 64])
 def test_sampling_fills_the_whole_grid_with_real_codes(prior: TokenPrior, rounds: int) -> None:
-    codes = sample_codes(prior, TEXT, TEXT != 0, torch.Generator().manual_seed(1), rounds=rounds)
-    assert codes.shape == (2, 8, 8)
-    assert codes.min() >= 0
-    assert codes.max() < CONFIG.n_embed
+    seeded = torch.Generator().manual_seed(1)
+    after_each = list(sample_rounds(prior, TEXT, TEXT != 0, seeded, rounds=rounds))
+    assert len(after_each) == rounds
+    for codes in after_each:
+        assert codes.shape == (2, 8, 8)
+        assert codes.min() >= 0
+        assert codes.max() < CONFIG.n_embed
 
 
 def test_the_same_seed_samples_the_same_codes_whatever_the_global_state(prior: TokenPrior) -> None:
-    first = sample_codes(prior, TEXT, TEXT != 0, torch.Generator().manual_seed(1))
+    first = sample(prior, 1)
     torch.manual_seed(99)
-    assert torch.equal(first, sample_codes(prior, TEXT, TEXT != 0, torch.Generator().manual_seed(1)))
-    assert not torch.equal(first, sample_codes(prior, TEXT, TEXT != 0, torch.Generator().manual_seed(2)))
+    assert torch.equal(first, sample(prior, 1))
+    assert not torch.equal(first, sample(prior, 2))
 
 
 def test_saved_and_loaded_it_predicts_the_same(prior: TokenPrior, tmp_path: Path) -> None:
