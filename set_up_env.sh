@@ -283,10 +283,10 @@ add_pane() {
     tmux split-window -t "$SESSION" -c "$PWD" "$(in_pane)" \; select-pane -T "$1" \; select-layout tiled >/dev/null
 }
 
-# A tmux server may be older than this shell, so the settings travel in the command itself.
+# A tmux server may be older than this shell, so what it must know of it travels in the command itself.
 in_pane() {
     local name settings=()
-    for name in $(compgen -e STUDIO_); do settings+=("$name=${!name}"); done
+    for name in $(compgen -e | grep -E '^(STUDIO_|CUDA_VISIBLE_DEVICES$)'); do settings+=("$name=${!name}"); done
     printf '%q ' exec env "${settings[@]}" "${command_line[@]}"
 }
 

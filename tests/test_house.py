@@ -15,8 +15,9 @@ from web.look import PAGES
 
 OFFICE = {"web", "jobs", "db"}
 STUDIO = {"generators", "guidance", "networks", "weights"}
-EVERYTHING = OFFICE | STUDIO | {"settings", "sandbox", "benchmarks", "tests"}
-HALL = EVERYTHING - {"sandbox", "benchmarks", "tests"}
+HALL = OFFICE | STUDIO | {"settings"}
+ENTRY_SCRIPTS = {"webapp", "job_executor", "generate", "monitor"}
+EVERYTHING = HALL | ENTRY_SCRIPTS | {"sandbox", "benchmarks"}
 
 MAY_IMPORT = {
     "settings": set(),
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "generate": HALL | {"job_executor"},
     "monitor": HALL,
     "benchmarks": EVERYTHING,
-    "tests": EVERYTHING | {"webapp", "job_executor", "generate", "monitor"},
+    "tests": EVERYTHING,
 }
 TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}
 PAGES_AND_TABLES = {"streamlit", "fastapi", "starlette", "sqlalchemy", "alembic", "fsspec"}
