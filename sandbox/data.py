@@ -27,9 +27,7 @@ class SceneData:
 
     def __init__(self, folder: Path, count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"scenes-{SIZE}-{count}.u8"
-        if not path.exists():
-            _render_to(path, count)
+        path = _file_with(folder, count) or _render_to(folder / f"scenes-{SIZE}-{count}.u8", count)
         self.images = np.memmap(path, np.uint8, "r", shape=(count, 3, SIZE, SIZE))
         self.scenes = [sample_scene(seed) for seed in range(count)]
 
@@ -52,7 +50,13 @@ def rendered(scenes: list[Scene], size: int = SIZE) -> Iterator[Tensor]:
         yield render(scenes[start : start + CHUNK], size)
 
 
-def _render_to(path: Path, count: int) -> None:
+def _file_with(folder: Path, count: int) -> Path | None:
+    """An earlier file that begins with the scenes wanted."""
+    files = folder.glob(f"scenes-{SIZE}-*.u8")
+    return next((file for file in files if int(file.stem.rpartition("-")[2]) >= count), None)
+
+
+def _render_to(path: Path, count: int) -> Path:
     partial_path = path.with_suffix(".partial")
     images = np.memmap(partial_path, np.uint8, "w+", shape=(count, 3, SIZE, SIZE))
     images.flush()
@@ -61,7 +65,7 @@ def _render_to(path: Path, count: int) -> None:
         chunks = pool.imap_unordered(partial(_render_chunk, partial_path, count), starts)
         for _ in tqdm(chunks, "rendering scenes", len(starts), unit="chunk"):
             pass
-    partial_path.rename(path)
+    return partial_path.rename(path)
 
 
 def _render_chunk(path: Path, count: int, start: int) -> None:
