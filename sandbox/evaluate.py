@@ -23,6 +23,8 @@ from weights.loading import load_clip, load_vqgan
 COUNT = 1000
 BASE_RATE_SCENES = 10_000
 
+Pairs = list[tuple[Scene, Caption]]
+
 
 def main() -> None:
     """Print the reports asked for, all by default."""
@@ -36,7 +38,7 @@ def main() -> None:
         REPORTS[network](pairs, options.weights)
 
 
-def distinct_scenes(wanted: int, first_seed: int = HELD_OUT) -> list[tuple[Scene, Caption]]:
+def distinct_scenes(wanted: int, first_seed: int = HELD_OUT) -> Pairs:
     """Scenes from ``first_seed`` on whose full captions all differ, families in turn, with those captions."""
     chosen: dict[str, tuple[Scene, Caption]] = {}
     for seed in count(first_seed):
@@ -48,7 +50,7 @@ def distinct_scenes(wanted: int, first_seed: int = HELD_OUT) -> list[tuple[Scene
     raise AssertionError("there is always another seed")
 
 
-def judge_scores(judge: Judge, pictures: Tensor, pairs: list[tuple[Scene, Caption]]) -> Tensor:
+def judge_scores(judge: Judge, pictures: Tensor, pairs: Pairs) -> Tensor:
     """How far each picture speaks for each caption, (pictures, captions); see ``stated_log_odds``."""
     rates = base_rates(targets([sample_scene(seed) for seed in range(BASE_RATE_SCENES)]))
     logits = judge_logits(judge, pictures)
@@ -61,7 +63,7 @@ def judge_logits(judge: Judge, pictures: Tensor) -> Tensor:
     return torch.cat([judge(chunk) for chunk in pictures.split(64)])
 
 
-def stated_accuracy(logits: Tensor, pairs: list[tuple[Scene, Caption]]) -> float:
+def stated_accuracy(logits: Tensor, pairs: Pairs) -> float:
     """Share of the attributes named by each picture's caption that the judge reads right."""
     wanted = targets([scene for scene, _ in pairs])
     for row, (_, caption) in zip(wanted, pairs, strict=True):
@@ -71,7 +73,7 @@ def stated_accuracy(logits: Tensor, pairs: list[tuple[Scene, Caption]]) -> float
     return accuracy(logits, wanted)
 
 
-def first_by_family(scores: Tensor, pairs: list[tuple[Scene, Caption]]) -> dict[str, float]:
+def first_by_family(scores: Tensor, pairs: Pairs) -> dict[str, float]:
     """Share of pictures, a family and over all, whose own caption has the highest score."""
     first = scores.argmax(1) == torch.arange(len(scores))
     families = [scene.family for scene, _ in pairs]
@@ -83,7 +85,8 @@ def first_by_family(scores: Tensor, pairs: list[tuple[Scene, Caption]]) -> dict[
 
 
 @torch.no_grad()
-def _report_clip(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
+def measure_clip(pairs: Pairs, weights: Path) -> dict[str, float]:
+    """How often CLIP ranks a scene's own caption first among all of ``pairs``."""
     clip, tokenizer, _, _ = load_clip(weights / "clip")
     view = clip.config.vision_config.image_size
     images = []
@@ -91,12 +94,16 @@ def _report_clip(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
         pixels = F.interpolate(drawn, (view, view), mode="area") * 2 - 1
         images.append(clip.visual_projection(clip.vision_model(pixel_values=pixels).pooler_output))
     encoded = tokenizer([caption.text for _, caption in pairs], padding=True, return_tensors="pt")
-    texts = clip.text_projection(clip.text_model(**encoded).pooler_output)
-    scores = F.normalize(torch.cat(images), dim=-1) @ F.normalize(texts, dim=-1).T
-    _print(f"CLIP: top-1 among {len(pairs)} captions", first_by_family(scores, pairs))
+    texts = clip.text_projection(
+        clip.text_model(
+            input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]
+        ).pooler_output
+    )
+    return first_by_family(F.normalize(torch.cat(images), dim=-1) @ F.normalize(texts, dim=-1).T, pairs)
 
 
-def _report_vqgan(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
+def measure_vqgan(pairs: Pairs, weights: Path) -> tuple[dict[str, float], float]:
+    """Mean PSNR in dB at 128 pixels by family and over all, and the share of the codes in use."""
     vqgan = load_vqgan(weights / "vqgan.yaml", weights / "vqgan.safetensors")
     scenes = [scene for scene, _ in pairs]
     errors, used = [], torch.zeros(vqgan.config.n_embed, dtype=torch.bool)
@@ -107,24 +114,38 @@ def _report_vqgan(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
             used[indices.flatten()] = True
     decibel = torch.tensor([psnr(4 * error) for error in torch.cat(errors).tolist()])
     by_family = {f: decibel[torch.tensor([s.family == f for s in scenes])].mean().item() for f in FAMILIES}
-    _print("VQGAN: PSNR in dB at 128 pixels", {**by_family, "all": decibel.mean().item()})
-    print(f"VQGAN: {used.sum()} of {len(used)} codes used ({used.float().mean():.1%})\n")
+    return {**by_family, "all": decibel.mean().item()}, used.float().mean().item()
 
 
-def _report_judge(pairs: list[tuple[Scene, Caption]], weights: Path) -> None:
+def measure_judge(pairs: Pairs, weights: Path) -> tuple[dict[str, float], float]:
+    """How often the judge ranks a real scene's caption first among 100, and what it reads right."""
     judge = load_judge(weights)
     pictures = torch.cat(list(rendered([scene for scene, _ in pairs])))
-    logits = judge_logits(judge, pictures)
-    print(f"Judge: reads {stated_accuracy(logits, pairs):.1%} of the stated attributes of real scenes right")
     hundreds = [
         first_by_family(judge_scores(judge, pictures[i : i + 100], pairs[i : i + 100]), pairs[i : i + 100])
         for i in range(0, len(pairs) - 99, 100)
     ]
     mean = {name: sum(h[name] for h in hundreds) / len(hundreds) for name in hundreds[0]}
-    _print("Judge: ranks the right caption of a real scene first among 100", mean)
+    return mean, stated_accuracy(judge_logits(judge, pictures), pairs)
 
 
-REPORTS: dict[str, Callable[[list[tuple[Scene, Caption]], Path], None]] = {
+def _report_clip(pairs: Pairs, weights: Path) -> None:
+    _print(f"CLIP: top-1 among {len(pairs)} captions", measure_clip(pairs, weights))
+
+
+def _report_vqgan(pairs: Pairs, weights: Path) -> None:
+    decibel, used = measure_vqgan(pairs, weights)
+    _print("VQGAN: PSNR in dB at 128 pixels", decibel)
+    print(f"VQGAN: {used:.1%} of the codes used\n")
+
+
+def _report_judge(pairs: Pairs, weights: Path) -> None:
+    first, right = measure_judge(pairs, weights)
+    _print("Judge: ranks the caption of a real scene first among 100", first)
+    print(f"Judge: reads {right:.1%} of the stated attributes of real scenes right\n")
+
+
+REPORTS: dict[str, Callable[[Pairs, Path], None]] = {
     "clip": _report_clip,
     "vqgan": _report_vqgan,
     "judge": _report_judge,
