@@ -1,5 +1,6 @@
 """Text-to-Image Generation: ask for a picture, and watch it form."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -161,9 +162,11 @@ def _forming(job_id: str, *, mine: bool) -> None:
 
 
 def _frame(house: Studio, job: Job) -> None:
+    """The newest frame, sent with the page: asked for by address, it could be gone before it came."""
     if job.progress is not None and job.progress.frame is not None:
         with suppress(ArtifactNotFound):  # it is gone when the job ended a moment ago
-            st.image(house.artifacts.read(job.progress.frame), width="stretch", alt=job.prompt)
+            frame = b64encode(house.artifacts.read(job.progress.frame)).decode()
+            st.image(f"data:image/jpeg;base64,{frame}", width="stretch", alt=job.prompt)
             return
     st.html('<div class="blank"></div>')
 

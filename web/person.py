@@ -47,8 +47,8 @@ def person_of(secret: str) -> str:
 
 def current_person() -> str:
     """The person looking at this page; where cookies are blocked, one that lasts until the next reload."""
-    secret = st.context.cookies.get(COOKIE)
-    if secret is None or not SECRET.fullmatch(secret):
+    secret = str(st.context.cookies.get(COOKIE))
+    if not SECRET.fullmatch(secret):
         secret = st.session_state.setdefault(COOKIE, secrets.token_urlsafe(24))
     return person_of(secret)
 

@@ -1,5 +1,6 @@
 """The studio as people use it: real processes on a free port and a fresh data folder, a real browser."""
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -53,6 +55,9 @@ class RunningStudio:
         wait_for(lambda: self._web.poll() is not None or _answers(f"{self.url}/_stcore/health"))
         assert self._web.poll() is None, (self.folder / "web.log").read_text()
 
+    def files_mapped_by_the_web_process(self) -> str:
+        return Path(f"/proc/{self._web.pid}/maps").read_text()
+
     def start_executor(self) -> None:
         name = f"executor-{len(self._executors)}.log"
         self._executors.append(self._start([sys.executable, str(EXECUTOR)], name))
@@ -61,6 +66,14 @@ class RunningStudio:
         for process in self._executors:
             _stop(process)
         self._executors.clear()
+
+    def call(self, path: str, body: object = None, secret: str = "the-browser-tests") -> Any:
+        """GET, or POST where there is a body, the JSON API."""
+        headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/api{path}", data, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
 
     def stop(self) -> None:
         self.stop_executors()

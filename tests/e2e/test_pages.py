@@ -174,6 +174,14 @@ def test_without_an_executor_the_pages_say_how_to_start_one(
     expect_picture(stage(page), "a banana on a brown table")
 
 
+def test_the_web_process_has_never_loaded_torch(new_person: NewPerson, studio: RunningStudio) -> None:
+    for path in ("/", "/gallery", "/vote", "/system"):
+        new_person(path)
+    mapped = studio.files_mapped_by_the_web_process()
+    assert "libtorch" not in mapped
+    assert "numpy" in mapped
+
+
 def ask(page: Page, prompt: str, steps: int) -> None:
     set_number(page, "Steps", str(steps))
     page.get_by_label("Prompt").fill(prompt)

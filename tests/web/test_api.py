@@ -2,17 +2,22 @@
 
 import io
 import json
-import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from sqlalchemy import Engine
 
 import db
+from jobs.clock import utc_now
+from jobs.queue import Queue
+from jobs.records import Progress
 from tests.web.conftest import LIMIT
 from web import studio
 from web.studio import Studio
@@ -49,9 +54,6 @@ def test_a_job_goes_the_whole_way(client: TestClient, draw: Draw) -> None:
 
 
 def test_the_newest_frame_can_be_seen_while_a_job_is_drawn(client: TestClient, house: Studio) -> None:
-    from jobs.clock import utc_now
-    from jobs.records import Progress
-
     job = submit(client)
     assert client.get(f"/jobs/{job['id']}/frame").status_code == 404
     claim = house.queue.claim("someone")
@@ -158,6 +160,7 @@ def test_the_house_tells_its_queue_and_executors(client: TestClient, house: Stud
     ("parameters", "sentence"),
     [
         ({"prompt": "  "}, "The prompt is empty: type what the picture should show."),
+        ({"prompt": "\ud800"}, "'prompt': input should be a valid string"),
         ({"prompt": "x" * 501}, "'prompt': string should have at most 500 characters"),
         ({"width": 100}, "'width': input should be a multiple of 16, but it was 100."),
         ({"steps": -1}, "'steps': input should be greater than or equal to 0, but it was -1."),
@@ -168,7 +171,8 @@ def test_the_house_tells_its_queue_and_executors(client: TestClient, house: Stud
 def test_a_bad_parameter_is_told_in_one_sentence(
     client: TestClient, parameters: dict[str, Any], sentence: str
 ) -> None:
-    answer = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC | parameters})
+    body = json.dumps({"generator": "vqgan_clip", "parameters": SPEC | parameters})
+    answer = client.post("/jobs", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["error"].startswith(sentence)
 
@@ -231,13 +235,28 @@ def test_a_database_that_cannot_be_used_is_told_and_comes_back(
     assert client.get("/jobs").status_code == 200
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_read_only_database_is_told(client: TestClient, tmp_path: Path) -> None:
+def test_a_read_only_database_is_told(client: TestClient, house: Studio, tmp_path: Path) -> None:
     submit(client)
-    for file in tmp_path.glob("studio.db*"):
-        file.chmod(0o400)
-    tmp_path.chmod(0o500)
+    read_only = db.open_engine(f"sqlite:///file:{tmp_path}/studio.db?mode=ro&uri=true")
+    use_queue_on(house, read_only)
+    assert client.get("/jobs").json()["total"] == 1
+    assert "read-only" in told_as_unavailable(client)
+
+
+def test_a_locked_database_is_told(client: TestClient, house: Studio, tmp_path: Path) -> None:
+    use_queue_on(house, db.open_engine(f"sqlite:///{tmp_path}/studio.db", busy_seconds=0.1))
+    with closing(sqlite3.connect(tmp_path / "studio.db", isolation_level=None)) as other_program:
+        other_program.execute("BEGIN IMMEDIATE")
+        assert "locked by another program" in told_as_unavailable(client)
+    submit(client)
+
+
+def use_queue_on(house: Studio, engine: Engine) -> None:
+    queue = Queue(engine, lease_seconds=30, max_attempts=3, max_waiting_per_person=LIMIT)
+    studio.use(lambda: replace(house, queue=queue))
+
+
+def told_as_unavailable(client: TestClient) -> str:
     answer = client.post("/jobs", json={"generator": "vqgan_clip", "parameters": SPEC})
-    tmp_path.chmod(0o700)
     assert answer.status_code == 503
-    assert "read-only" in answer.json()["error"]
+    return str(answer.json()["error"])

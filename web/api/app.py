@@ -22,6 +22,8 @@ a secret of its own choice, 16 to 256 letters, digits or any of `_-.~+/=`, with 
 **What goes wrong** is told in one sentence: `{"error": "The prompt is empty: …"}`.
 """
 
+SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
+
 
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
@@ -78,6 +80,7 @@ def _new_job(generator: studio.Generator) -> dict[str, Any]:
     for name, field in parameters["properties"].items():
         if "$ref" in field:
             parameters["properties"][name] = definitions[field.pop("$ref").rsplit("/", 1)[-1]] | field
+    parameters["properties"]["prompt"]["pattern"] = SOMETHING_VISIBLE
     parameters["properties"]["weights"]["enum"] = [weights.name for weights in generator.weights]
     return {
         "type": "object",

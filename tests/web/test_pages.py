@@ -1,0 +1,29 @@
+"""The pages on an empty studio, run without a browser."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from settings import ROOT
+from web.studio import Studio
+
+EMPTY = {
+    "generate.py": ("Your picture forms here", "press Generate"),
+    "gallery.py": ("No pictures yet", "The first one that you generate"),
+    "vote.py": ("Two pictures are needed", "Generate some"),
+    "system.py": ("No executor is running", "Start one with ./run_executor.sh"),
+}
+
+
+@pytest.mark.parametrize("file", EMPTY)
+def test_an_empty_page_says_what_to_do(file: str, house: Studio) -> None:
+    page = AppTest.from_file(str(ROOT / "web" / "main.py")).switch_page(file).run(timeout=60)
+    assert not page.exception
+    shown = " ".join(html.value for html in page.main.html)
+    for words in EMPTY[file]:
+        assert words in shown
+
+
+def test_unknown_words_are_told(house: Studio) -> None:
+    page = AppTest.from_file(str(ROOT / "web" / "main.py")).run(timeout=60)
+    page.text_area(key="prompt").set_value("a zebra in a meadow").run(timeout=60)
+    assert "do not know “zebra”" in page.info[0].value
