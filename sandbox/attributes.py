@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sandbox.scenes import ATTRIBUTES, FAMILIES, Scene
+from sandbox.scenes import ATTRIBUTES, FAMILIES, Caption, Scene
 
 ABSENT = -1
 
@@ -49,6 +49,32 @@ def targets(scenes: Iterable[Scene]) -> Tensor:
             row.append(slot.values.index(str(value)) if applies else ABSENT)
         rows.append(row)
     return torch.tensor(rows)
+
+
+def stated(scene: Scene, wordings: Sequence[Caption]) -> Tensor:
+    """Which slots each wording of a scene states, (len(wordings), len(SLOTS)) bool; the family always."""
+    rows = [
+        [
+            slot.family is None or (slot.family == scene.family and slot.attribute in caption.named)
+            for slot in SLOTS
+        ]
+        for caption in wordings
+    ]
+    return torch.tensor(rows)
+
+
+def fits(wanted: Tensor, stated: Tensor) -> Tensor:
+    """Which of B captions hold for which of B scenes: those whose every stated value the scene has.
+
+    Args:
+        wanted: (B, len(SLOTS)) the scenes' values; caption ``j`` was written for scene ``j``.
+        stated: (B, len(SLOTS)) bool, what caption ``j`` states.
+
+    Returns:
+        (B, B) bool, scenes by captions; its diagonal is True.
+    """
+    agree = wanted[:, None] == wanted[None, :]
+    return (agree | ~stated[None, :]).all(-1)
 
 
 def attribute_loss(logits: Tensor, wanted: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from sandbox.attributes import stated
 from sandbox.scenes import Scene, captions, vocabulary
 
 CONTEXT = 32
@@ -46,13 +47,18 @@ class CaptionData:
     """All wordings of every scene, tokenised once; looked up by scene index."""
 
     def __init__(self, scenes: list[Scene]) -> None:
-        wordings = [[caption.text for caption in captions(scene)] for scene in scenes]
+        wordings = [captions(scene) for scene in scenes]
         self.first = torch.tensor([0, *(len(w) for w in wordings)]).cumsum(0)
-        self.tokens = tokenize([text for w in wordings for text in w]).to(torch.int16)
+        self.tokens = tokenize([caption.text for w in wordings for caption in w]).to(torch.int16)
+        self.stated = torch.cat([stated(s, w) for s, w in zip(scenes, wordings, strict=True)])
 
-    def batch(self, indices: Tensor, random: torch.Generator) -> Tensor:
-        """One random wording each, (B, CONTEXT) int64; the full caption half of the time."""
+    def choose(self, indices: Tensor, random: torch.Generator) -> Tensor:
+        """One random wording a scene, (B,), to look up in ``tokens`` and ``stated``; half are full ones."""
         start, count = self.first[indices], self.first[indices + 1] - self.first[indices]
         chosen = (torch.rand(len(indices), generator=random) * count).long()
         full = torch.rand(len(indices), generator=random) < 0.5
-        return self.tokens[start + chosen.masked_fill(full, 0)].long()
+        return start + chosen.masked_fill(full, 0)
+
+    def batch(self, indices: Tensor, random: torch.Generator) -> Tensor:
+        """Tokens of one random wording a scene, (B, CONTEXT) int64."""
+        return self.tokens[self.choose(indices, random)].long()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel
 
-from sandbox.attributes import LOGITS, attribute_loss, targets
+from sandbox.attributes import LOGITS, attribute_loss, fits, targets
 from sandbox.data import SIZE, SceneData
 from sandbox.loop import Learner
 from sandbox.scenes import vocabulary
@@ -28,7 +28,8 @@ BATCH = 128
 LEARNING_RATE = 1e-3
 WARM_UP = 200
 ATTACKED_FROM = 0.25  # of the budget
-ATTACK_RADIUS = 4.0  # L2 on [0, 1] pictures
+ATTACKED_SHARE = 0.25  # of the batches
+ATTACK_RADIUS = 2.5  # L2 on [0, 1] pictures
 ATTACK_STEPS = 2
 SMALLEST_VIEW = 0.75  # of the picture's side
 LONGEST = 24  # tokens of any caption
@@ -77,12 +78,15 @@ class ClipRecipe:
     def step(self, step: int, progress: float) -> dict[str, float]:
         indices = self._indices()
         views, wanted = self._views(self.data.batch(indices)), self.targets[indices]
+        wordings = self.captions.choose(indices, self.random)
+        true = fits(wanted, self.captions.stated[wordings])
+        attacked = torch.rand((), generator=self.random) < ATTACKED_SHARE
         with torch.autocast("cpu", torch.bfloat16):
-            texts = self._text_features(self.captions.batch(indices, self.random)[:, :LONGEST])
-            if progress >= ATTACKED_FROM:
-                views = self._attack(views, texts.detach(), progress)
+            texts = self._text_features(self.captions.tokens[wordings, :LONGEST].long())
+            if progress >= ATTACKED_FROM and attacked:
+                views = self._attack(views, texts.detach(), true)
             images, logits = self._image_features(views)
-        matching, right = self._matching(images, texts)
+        matching, right = self._matching(images, texts, true)
         reading = attribute_loss(logits, wanted)
         self.learner.update(matching + reading, step, progress)
         self.clip.logit_scale.data.clamp_(max=math.log(100))
@@ -115,20 +119,21 @@ class ClipRecipe:
         pooled = self.clip.text_model(input_ids=tokens, attention_mask=(tokens != 0).long()).pooler_output
         return F.normalize(self.clip.text_projection(pooled).float(), dim=-1)
 
-    def _matching(self, images: Tensor, texts: Tensor) -> tuple[Tensor, float]:
+    def _matching(self, images: Tensor, texts: Tensor, true: Tensor) -> tuple[Tensor, float]:
+        """CLIP's loss, but every caption that holds for a picture counts as its own; and the share right."""
         logits = self.clip.logit_scale.exp() * images @ texts.T
-        labels = torch.arange(len(logits))
-        loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
-        return loss, (logits.argmax(1) == labels).float().mean().item()
+        to_texts, to_images = (t / t.sum(1, keepdim=True) for t in (true.float(), true.T.float()))
+        loss = (F.cross_entropy(logits, to_texts) + F.cross_entropy(logits.T, to_images)) / 2
+        right = true.gather(1, logits.argmax(1, keepdim=True))
+        return loss, right.float().mean().item()
 
-    def _attack(self, views: Tensor, texts: Tensor, progress: float) -> Tensor:
+    def _attack(self, views: Tensor, texts: Tensor, true: Tensor) -> Tensor:
         """Projected gradient ascent on the matching loss, each picture within a random radius."""
-        ramp = min(1.0, (progress - ATTACKED_FROM) / 0.25)
-        radius = ATTACK_RADIUS * ramp * torch.rand(len(views), 1, 1, 1, generator=self.random)
+        radius = ATTACK_RADIUS * torch.rand(len(views), 1, 1, 1, generator=self.random)
         delta = torch.zeros_like(views)
         for _ in range(ATTACK_STEPS):
             delta.requires_grad_(True)
-            loss, _ = self._matching(self._image_features(views + delta)[0], texts)
+            loss, _ = self._matching(self._image_features(views + delta)[0], texts, true)
             (gradient,) = torch.autograd.grad(loss, delta)
             delta = delta.detach() + radius * (1.5 / ATTACK_STEPS) * _unit(gradient)
             delta *= (radius / delta.flatten(1).norm(dim=1).clamp(min=1e-8).view(-1, 1, 1, 1)).clamp(max=1)

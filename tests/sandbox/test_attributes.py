@@ -9,6 +9,8 @@ from sandbox.attributes import (
     accuracy,
     attribute_loss,
     base_rates,
+    fits,
+    stated,
     stated_log_odds,
     targets,
 )
@@ -65,3 +67,14 @@ def test_base_rates_are_log_probabilities() -> None:
     for slot in SLOTS:
         total = rates[slot.start : slot.stop].exp().sum()
         torch.testing.assert_close(total, torch.tensor(1.0), atol=1e-4, rtol=0)
+
+
+def test_a_caption_fits_every_scene_that_has_what_it_states() -> None:
+    scenes = [sample_scene(seed, "flowers") for seed in range(60)]
+    wordings = [captions(scene)[-1] for scene in scenes]
+    said = torch.cat([stated(s, [w]) for s, w in zip(scenes, wordings, strict=True)])
+    true = fits(targets(scenes), said)
+    for i, scene in enumerate(scenes):
+        for j, wording in enumerate(wordings):
+            agrees = all(scene.attributes[name] == scenes[j].attributes[name] for name in wording.named)
+            assert true[i, j] == agrees
