@@ -15,6 +15,9 @@ from db import errors
 BUSY_SECONDS = 10.0
 """How long a statement waits for another writer before the database counts as locked."""
 
+SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
+"""SQLite's setting for writes that outlive a power cut, and for those that need not."""
+
 
 def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """Open a database by its SQLAlchemy URL; it must have been through ``migrate``.
@@ -28,6 +31,8 @@ def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
         raise errors.unopenable(url, str(error)) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, busy_seconds)
+    elif engine.dialect.name == "postgresql":
+        _prepare_postgresql(engine)
     return engine
 
 
@@ -39,17 +44,19 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
     """One transaction, all or nothing. Raises DatabaseError.
 
-    On SQLite the write lock is taken at the start, so that what is read first still holds at the write.
+    A ``lasting`` one is flushed to the disk and outlives a power cut; another may be undone by it, whole and
+    never alone: whatever was written later goes too. On SQLite the write lock is taken at the start, so that
+    what is read first still holds at the write.
     """
-    with _explained(engine), _writer(engine) as connection, connection.begin():
+    with _explained(engine), _writer(engine, lasting) as connection, connection.begin():
         yield connection
 
 
-def _writer(engine: Engine) -> Connection:
-    return engine.connect().execution_options(writes=True)
+def _writer(engine: Engine, lasting: bool) -> Connection:
+    return engine.connect().execution_options(writes="lasting" if lasting else "passing")
 
 
 @contextmanager
@@ -67,14 +74,26 @@ def _prepare_sqlite(engine: Engine, busy_seconds: float) -> None:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; on_begin does
         connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
-        connection.execute("PRAGMA synchronous = FULL")  # a commit outlives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
         _switch_to_wal(connection, deadline=time.monotonic() + busy_seconds)
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        writes = connection.get_execution_options().get("writes")
+        if writes is None:
+            connection.exec_driver_sql("BEGIN")
+            return
+        if connection.info.get("flushes") != SYNCHRONOUS[writes]:
+            connection.exec_driver_sql(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
+            connection.info["flushes"] = SYNCHRONOUS[writes]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _prepare_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("writes") == "passing":
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:

@@ -41,13 +41,13 @@ class Executors:
             "seen_at": now,
             "trouble": None,
         }
-        with writing(self._engine) as connection:
+        with writing(self._engine, lasting=False) as connection:
             connection.execute(delete(executors).where(executors.c.seen_at < now - _FORGET_AFTER))
             upsert(connection, executors, {"id": executor_id}, row)
 
     def beat(self, executor_id: str, trouble: str | None = None) -> None:
         """Report being alive; ``trouble`` says in a sentence why no jobs are taken."""
-        with writing(self._engine) as connection:
+        with writing(self._engine, lasting=False) as connection:
             connection.execute(
                 update(executors)
                 .where(executors.c.id == executor_id)
@@ -56,7 +56,7 @@ class Executors:
 
     def leave(self, executor_id: str) -> None:
         """Strike the executor out."""
-        with writing(self._engine) as connection:
+        with writing(self._engine, lasting=False) as connection:
             connection.execute(delete(executors).where(executors.c.id == executor_id))
 
     def all(self) -> list[ExecutorStatus]:

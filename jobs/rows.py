@@ -1,6 +1,7 @@
 """Turns rows into records, and records into rows."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, select
@@ -21,11 +22,15 @@ _INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 
 def upsert(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Insert the row, or set its ``values`` where one with that primary ``key`` is there."""
-    statement = _INSERT[connection.dialect.name](table)
-    updated = statement.on_conflict_do_update(
-        index_elements=list(key), set_={name: statement.excluded[name] for name in values}
+    connection.execute(_upsert(connection.dialect.name, table, *values), {**key, **values})
+
+
+@cache
+def _upsert(dialect: str, table: Table, *updated: str) -> sqlite.Insert | postgresql.Insert:
+    statement = _INSERT[dialect](table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key), set_={name: statement.excluded[name] for name in updated}
     )
-    connection.execute(updated, {**key, **values})
 
 
 def select_jobs() -> Select[Any]:

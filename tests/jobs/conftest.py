@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 import db
 from jobs.artifacts import ArtifactStore
@@ -39,16 +39,9 @@ def database_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_without_waiting_for_the_disk(database_url)
+    engine = db.open_engine(database_url)
     yield engine
     engine.dispose()
-
-
-def open_without_waiting_for_the_disk(url: str) -> Engine:
-    """A test needs no database that outlives a power cut."""
-    engine = db.open_engine(url)
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
-    return engine
 
 
 @pytest.fixture

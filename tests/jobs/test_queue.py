@@ -208,8 +208,8 @@ def test_submitters_take_turns(queue: Queue, ask: Ask) -> None:
     assert submitters(drain(queue)) == "a b c a b a a"
 
 
-def test_beside_a_thousand_jobs_of_one_person_anothers_first_starts_next(queue: Queue, ask: Ask) -> None:
-    for _ in range(1000):
+def test_beside_hundreds_of_jobs_of_one_person_anothers_first_starts_next(queue: Queue, ask: Ask) -> None:
+    for _ in range(300):
         ask("ann")
     for _ in range(5):
         assert claimed(queue).job.submitter == "ann"

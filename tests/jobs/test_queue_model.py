@@ -14,7 +14,7 @@ import db
 from jobs.clock import utc_now
 from jobs.queue import LeaseLost, Queue, TooManyWaiting
 from jobs.records import Claim, JobState, Progress, Result
-from tests.jobs.conftest import TurnableClock, open_without_waiting_for_the_disk
+from tests.jobs.conftest import TurnableClock
 
 LEASE_SECONDS = 10.0
 MAX_ATTEMPTS = 2
@@ -100,7 +100,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         url = f"sqlite:///{self.folder}/studio.db"
         db.migrate(url)
-        self.engine = open_without_waiting_for_the_disk(url)
+        self.engine = db.open_engine(url)
         self.clock = TurnableClock()
         self.queue = Queue(
             self.engine,

@@ -1,0 +1,226 @@
+"""One executor in this process, with the fast painter: what it leaves, and what it does in trouble."""
+
+import io
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import db
+from jobs import history
+from jobs.animation import Choice
+from jobs.artifacts import ArtifactStore
+from jobs.checkpoint import Checkpoint
+from jobs.executors import Executors
+from jobs.queue import Queue
+from jobs.records import Job, JobState
+from tests.jobs.fast_executor import open_executor, open_queue
+from tests.jobs.processes import load, quick_settings, wait_until
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> list[str]:
+    arguments = quick_settings(tmp_path, "queue.max_attempts=2")
+    db.migrate(load(arguments).database_url)
+    return arguments
+
+
+@pytest.fixture
+def queue(arguments: list[str]) -> Queue:
+    return open_queue(load(arguments))
+
+
+@pytest.fixture
+def store(arguments: list[str]) -> ArtifactStore:
+    return ArtifactStore(load(arguments).artifact_url)
+
+
+@pytest.fixture
+def ask(queue: Queue) -> Callable[..., Job]:
+    def ask(steps: int = 12, size: int = 24, pause: float = 0.0, **more: str) -> Job:
+        spec = {"prompt": "noise", "weights": "none", "seed": 1, "size": size, "steps": steps, "pause": pause}
+        return queue.enqueue("numpy", spec | more, submitter="ann")
+
+    return ask
+
+
+@contextmanager
+def working(arguments: list[str]) -> Iterator[None]:
+    """An executor at work in another thread for the time of the block."""
+    stop = threading.Event()
+    thread = threading.Thread(target=open_executor(load(arguments)).run, args=[stop])
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def done(queue: Queue, job: Job) -> Job:
+    wait_until(lambda: queue.get(job.id).state.is_final, "the job has ended")
+    return queue.get(job.id)
+
+
+def test_a_job_leaves_its_picture_and_its_animation_and_nothing_else(
+    arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = ask(steps=12, size=24)
+    with working(arguments):
+        ended = done(queue, job)
+        wait_until(lambda: queue.leftovers() == [], "the working files are removed")
+
+    assert ended.state is JobState.SUCCEEDED
+    assert (ended.result.width, ended.result.height) == (24, 24)
+    assert ended.result.numbers == {"mean": ended.progress.history[-1]["mean"]}
+    assert (ended.progress.step, ended.progress.steps, ended.progress.frame) == (12, 12, None)
+    animation = Image.open(io.BytesIO(store.read(ended.result.animation)))
+    assert animation.n_frames == 5
+    recipe = {"generator": "numpy", "spec": job.spec}
+    assert json.loads(animation.info["comment"]) == recipe
+    assert json.loads(Image.open(io.BytesIO(store.read(ended.result.image))).text["recipe"]) == recipe
+    left = sorted(file.name for file in (tmp_path / "artifacts").rglob("*") if file.is_file())
+    assert left == ["animation.gif", "picture.png"]
+
+
+def test_a_running_job_shows_its_newest_frame(
+    arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = ask(steps=100_000, size=32, pause=0.01)
+    with working(arguments):
+        wait_until(lambda: (queue.get(job.id).progress or NOTHING).step > 50, "the job is under way")
+        progress = queue.get(job.id).progress
+        assert Image.open(io.BytesIO(store.read(progress.frame))).size == (32, 32)
+        assert len(list((tmp_path / "artifacts").rglob("live/*"))) <= 3, "old frames are gone"
+        assert len(list((tmp_path / "artifacts").rglob("checkpoint/*"))) <= 2
+        assert len(progress.history) <= 202
+        assert register(arguments).alive()[0].job_id == job.id
+        queue.cancel(job.id)
+        assert done(queue, job).state is JobState.CANCELLED
+
+
+def test_a_job_of_no_steps_is_finished_too(
+    arguments: list[str], queue: Queue, ask: Callable[..., Job]
+) -> None:
+    job = ask(steps=0)
+    with working(arguments):
+        assert done(queue, job).state is JobState.SUCCEEDED
+
+
+def test_a_hopeless_job_fails_at_once_with_its_sentence(
+    arguments: list[str], queue: Queue, ask: Callable[..., Job]
+) -> None:
+    job, other = ask(trouble="hopeless"), ask()
+    with working(arguments):
+        ended = done(queue, job)
+        assert done(queue, other).state is JobState.SUCCEEDED
+
+    assert (ended.state, ended.attempts, ended.error) == (JobState.FAILED, 1, "No such luck.")
+
+
+def test_a_bug_is_tried_again_and_then_told(
+    arguments: list[str], queue: Queue, ask: Callable[..., Job], caplog: pytest.LogCaptureFixture
+) -> None:
+    job, other = ask(trouble="bug"), ask()
+    with working(arguments):
+        ended = done(queue, job)
+        assert done(queue, other).state is JobState.SUCCEEDED
+
+    assert (ended.state, ended.attempts) == (JobState.FAILED, 2)
+    assert "RuntimeError: No such luck." in ended.error
+    assert [record.exc_info is not None for record in caplog.records if "failed" in record.message] == [
+        True
+    ] * 2
+
+
+def test_a_full_disk_stops_the_claiming_and_loses_no_job(
+    tmp_path: Path, small_disk: Path, arguments: list[str], queue: Queue, ask: Callable[..., Job]
+) -> None:
+    arguments = [*arguments, f"artifact_url={small_disk}/artifacts"]
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1024 * 1024 - 8192))
+    jobs = [ask(size=64) for _ in range(3)]
+    with working(arguments):
+        wait_until(
+            lambda: any(e.trouble for e in register(arguments).all()), "the executor tells its trouble"
+        )
+        (executor,) = register(arguments).alive()
+        assert "No space left on device" in executor.trouble
+        assert {queue.get(job.id).state for job in jobs} == {JobState.QUEUED}
+        assert sum(queue.get(job.id).attempts for job in jobs) == 0
+        ballast.unlink()
+        assert {done(queue, job).state for job in jobs} == {JobState.SUCCEEDED}
+        wait_until(lambda: all(e.trouble is None for e in register(arguments).all()), "the trouble is over")
+
+
+@pytest.mark.parametrize("damaged", ["missing", "cut short", "of another version", "without its frame"])
+def test_a_checkpoint_that_cannot_be_used_costs_only_time(
+    damaged: str, arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job]
+) -> None:
+    job = ask()
+    claim = queue.claim("an executor that crashed")
+    content = {
+        "missing": None,
+        "cut short": b'{"step": 3, "st',
+        "of another version": b'{"stage": 3}\nstate',
+        "without its frame": Checkpoint(3, 12, [0, 3], {}, [], 1.0, b"state").to_bytes(),
+    }[damaged]
+    name = f"jobs/{job.id}/checkpoint/000003"
+    if content is not None:
+        store.publish(job.id, "checkpoint/000003", content)
+    queue.record_checkpoint(claim, name)
+    queue.release(claim)
+
+    with working(arguments):
+        assert done(queue, job).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("steps", "frames"), [(0, 5), (1, 5), (4, 5), (5, 5), (60, 40), (2000, 40), (7, 1), (9, 2)]
+)
+def test_an_animation_shows_the_first_and_the_last_step_and_even_ones_between(
+    steps: int, frames: int
+) -> None:
+    choice = Choice(steps, frames)
+
+    shown = [step for step in range(steps + 1) if choice.takes(step, step - 1 if step else None)]
+
+    assert len(shown) == min(frames, steps + 1)
+    assert shown[-1] == steps
+    if frames > 1:
+        assert shown[0] == 0
+        gaps = [after - before for before, after in zip(shown, shown[1:], strict=False)]
+        assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_an_animation_takes_the_next_frame_where_a_generator_skips_steps() -> None:
+    choice = Choice(100, 5)
+    seen = [0, 20, 40, 60, 80, 100]
+
+    shown = [step for before, step in zip([None, *seen], seen, strict=False) if choice.takes(step, before)]
+
+    assert shown == [0, 40, 60, 80, 100]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 150, 200, 2000])
+def test_the_history_is_thinned_evenly_and_ends_with_the_newest(steps: int) -> None:
+    points: list[dict[str, float]] = []
+    for step in range(steps + 1):
+        points = history.extended(points, step, steps, {"loss": float(step), "broken": float("nan")})
+        assert points[-1] == {"step": step, "loss": step}
+        assert len(points) <= 202
+
+    assert points[0]["step"] == 0
+    assert len(points) >= min(steps + 1, 150)
+
+
+class NOTHING:
+    step = -1
+
+
+def register(arguments: list[str]) -> Executors:
+    return Executors(db.open_engine(load(arguments).database_url), alive_seconds=5)
