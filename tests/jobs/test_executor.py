@@ -24,7 +24,7 @@ from tests.jobs.processes import load, quick_settings, wait_until
 
 @pytest.fixture
 def arguments(tmp_path: Path) -> list[str]:
-    arguments = quick_settings(tmp_path, "queue.max_attempts=2")
+    arguments = quick_settings(tmp_path, "queue.max_attempts=2", "queue.lease_seconds=30")
     db.migrate(load(arguments).database_url)
     return arguments
 
@@ -92,7 +92,7 @@ def test_a_running_job_shows_its_newest_frame(
 ) -> None:
     job = ask(steps=100_000, size=32, pause=0.01)
     with working(arguments):
-        wait_until(lambda: (queue.get(job.id).progress or NOTHING).step > 50, "the job is under way")
+        wait_until(lambda: (queue.get(job.id).progress or NOTHING).step > 20, "the job is under way")
         progress = queue.get(job.id).progress
         assert Image.open(io.BytesIO(store.read(progress.frame))).size == (32, 32)
         assert len(list((tmp_path / "artifacts").rglob("live/*"))) <= 3, "old frames are gone"
@@ -223,4 +223,4 @@ class NOTHING:
 
 
 def register(arguments: list[str]) -> Executors:
-    return Executors(db.open_engine(load(arguments).database_url), alive_seconds=5)
+    return Executors(db.open_engine(load(arguments).database_url), alive_seconds=30)
