@@ -1,6 +1,7 @@
 """Previous Inferences: every finished picture, newest first."""
 
 import math
+from html import escape
 
 import streamlit as st
 
@@ -17,15 +18,17 @@ def _page() -> None:
     house = studio.current()
     look.heading("Previous Inferences", "Every finished picture, newest first. Click one to see it form.")
     text, generator, weights = _filters(house)
-    number = st.session_state.get("page", 1)
-    found = house.gallery.search(text, generator, weights, number, PER_PAGE)
+    found = house.gallery.search(text, generator, weights, st.session_state.get("page", 1), PER_PAGE)
+    pages = math.ceil(found.total / PER_PAGE)
     if not found.total:
         _nothing(filtered=bool(text or generator or weights))
         return
+    if not found.items:  # the last picture of the last page was deleted
+        st.session_state["page"] = pages
+        st.rerun()
     with st.grid(4, min_column_width=150, gap=16):
         for job in found.items:
             _card(job)
-    pages = math.ceil(found.total / PER_PAGE)
     if pages > 1:
         with st.container(key="pages", horizontal=True, horizontal_alignment="center"):
             st.pagination(pages, key="page")
@@ -78,7 +81,7 @@ def _nothing(*, filtered: bool) -> None:
 
 def _card(job: Job) -> None:
     with st.container(key=f"card-result-{job.id}"):
-        st.html(f'{look.picture(job)}<p class="caption">{look.text(job.prompt)}</p>')
+        st.html(f'{look.picture(job)}<p class="caption">{escape(job.prompt)}</p>')
         with st.container(key=f"foot-{job.id}", horizontal=True):
             st.html(look.byline(job))
             st.button("Details", key=f"details-{job.id}", on_click=_choose, args=(job.id,), type="tertiary")
@@ -108,7 +111,7 @@ def _details(job: Job) -> None:
     with left:
         st.html(look.picture(job) + look.downloads(job))
     with right:
-        st.html(f'<p class="quote">{look.text(job.prompt)}</p>{look.byline(job)}{facts}')
+        st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{facts}')
         st.page_link(
             "generate.py",
             label="Use these parameters",

@@ -1,11 +1,11 @@
 """The shared look of the pages: style sheet, masthead, and the few pieces of HTML that they are made of."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from urllib.parse import quote
 
 import streamlit as st
 
@@ -76,11 +76,6 @@ def picture(job: Job) -> str:
     )
 
 
-def text(words: str) -> str:
-    """HTML of what a person wrote."""
-    return escape(words)
-
-
 def badge(state: JobState) -> str:
     """HTML of a job's state as one word."""
     return f'<span class="badge {state.value}">{STATE_NAMES[state]}</span>'
@@ -113,7 +108,7 @@ def facts(values: Mapping[str, object]) -> str:
 
 def downloads(job: Job) -> str:
     """HTML of the links that save a finished job's picture and animation."""
-    name = quote("-".join(job.prompt.split()[:8]) or "picture")
+    name = re.sub(r"\W+", "-", job.prompt)[:60].strip("-") or "picture"
     return (
         '<div class="downloads">'
         f'<a href="{image_url(job)}" download="{name}.png">Download PNG</a>'

@@ -1,5 +1,7 @@
 """System: who draws, on what, and how long the queue is."""
 
+from html import escape
+
 import streamlit as st
 
 from jobs.queue import JobNotFound
@@ -11,8 +13,9 @@ REFRESH_SECONDS = 2.0
 
 
 def _page() -> None:
-    look.heading("System", "The executors that draw, and how long the queue is.")
+    look.heading("System", "Who draws, on what, and how long the queue is.")
     _now()
+    st.caption("Programs do all that the pages do: [the API](/api/docs).")
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -40,11 +43,11 @@ def _now() -> None:
 
 def _row(house: Studio, executor: ExecutorStatus) -> tuple[str, ...]:
     return (
-        f"{look.text(executor.id)}<small>{look.text(executor.host)} · process {executor.pid}</small>",
+        f"{escape(executor.id)}<small>{escape(executor.host)} · process {executor.pid}</small>",
         _state(executor),
-        look.text(executor.device),
+        escape(executor.device),
         str(executor.threads),
-        look.text(_prompt(house, executor.job_id)),
+        escape(_prompt(house, executor.job_id)),
         look.ago(executor.seen_at),
     )
 
@@ -53,7 +56,7 @@ def _state(executor: ExecutorStatus) -> str:
     if not executor.alive:
         return '<span class="badge cancelled">gone</span>'
     if executor.trouble:
-        return f'<span class="badge failed">in trouble</span><small>{look.text(executor.trouble)}</small>'
+        return f'<span class="badge failed">in trouble</span><small>{escape(executor.trouble)}</small>'
     if executor.job_id:
         return '<span class="badge running">drawing</span>'
     return '<span class="badge succeeded">ready</span>'

@@ -1,6 +1,7 @@
 """Vote Images: which of two results fits its prompt better."""
 
 import contextlib
+from html import escape
 
 import streamlit as st
 
@@ -51,7 +52,7 @@ def _ballot(left: Job, right: Job) -> None:
             ("right", right, "2", Verdict.RIGHT),
         ):
             with st.container(key=f"card-{side}"):
-                st.html(f'{look.picture(job)}<p class="quote">{look.text(job.prompt)}</p>')
+                st.html(f'{look.picture(job)}<p class="quote">{escape(job.prompt)}</p>')
                 _choice("This one fits better", key, left, right, verdict)
     with st.container(key="neither", horizontal=True, horizontal_alignment="center"):
         _choice("Neither fits", "0", left, right, Verdict.NEITHER)
@@ -95,11 +96,11 @@ def _standings(house: Studio) -> None:
 def _result_row(place: int, standing: Standing) -> tuple[str, ...]:
     job = standing.job
     thumb = f'<img class="thumb" src="{look.image_url(job)}" alt="" loading="lazy">'
-    return (f"{place}", thumb, look.text(job.prompt), *_scores(standing))
+    return (f"{place}", thumb, escape(job.prompt), *_scores(standing))
 
 
 def _group_row(standing: GroupStanding) -> tuple[str, ...]:
-    return (look.text(standing.generator), look.text(standing.weights), *_scores(standing))
+    return (escape(standing.generator), escape(standing.weights), *_scores(standing))
 
 
 def _scores(standing: Standing | GroupStanding) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ CHROMIUM = [
     "--disable-sync",
 ]
 START_SECONDS = 60
-WEIGHTS = ROOT / "res" / "weights" / "sandbox" / "vqgan.safetensors"
+WEIGHTS = ROOT / "res" / "weights" / "sandbox" / "prior.safetensors"
 EXECUTOR = ROOT / "job_executor.py" if WEIGHTS.exists() else Path(__file__).with_name("numpy_executor.py")
 
 expect.set_options(timeout=60_000)

@@ -41,6 +41,9 @@ PROMPTS = (
     "a pink flower with a yellow centre",
 )
 MAX_BYTES = 150_000
+PICTURES_ARE_THERE = """() => [...document.images]
+    .filter(image => image.checkVisibility() && image.getBoundingClientRect().top < innerHeight)
+    .every(image => image.complete && image.naturalWidth)"""
 
 
 @pytest.fixture(scope="module", autouse=True)
