@@ -3,10 +3,10 @@
 Run on an idle machine: ``python -m benchmarks.queue [--jobs 300] [--folder data]``.
 
 All run in one process on one disk, in turns of a few jobs each. A job's way is three commits: asked for,
-taken, result kept. huey flushes each to the disk (``synchronous = FULL``), and so does "studio, strict", a studio
-told to. The studio as it is flushes what people were told, the first and the last; a claim that a power cut
-undoes leaves the job waiting, where a task that huey has handed out would be gone. The ratios are huey's
-milliseconds by ours: above 1, ours is faster.
+taken, result kept. huey flushes each to the disk (``synchronous = FULL``), and so does "studio, strict", a
+studio told to. The studio as it is flushes what people were told, the first and the last; a claim that a
+power cut undoes leaves the job waiting, where a task that huey has handed out would be gone. The ratios are
+huey's milliseconds by ours: above 1, ours is faster.
 """
 
 import argparse

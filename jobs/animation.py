@@ -4,11 +4,11 @@ from bisect import bisect_right
 
 
 class Choice:
-    """At most ``frames`` steps of 0 to ``steps``, evenly spaced, the first and the last among them."""
+    """At most ``frames`` (2 or more) steps of 0 to ``steps``, even, the first and the last among them."""
 
     def __init__(self, steps: int, frames: int) -> None:
         gaps = max(min(steps, frames - 1), 1)
-        self._wanted = sorted({steps * i // gaps for i in range(gaps + 1)}) if frames > 1 else [steps]
+        self._wanted = sorted({steps * gap // gaps for gap in range(gaps + 1)})
 
     def takes(self, step: int, previous: int | None) -> bool:
         """Whether the frame is shown: the first at or after a wanted step, given the frame before it."""

@@ -1,8 +1,8 @@
 """A real executor process with a fast painter: ``python fast_executor.py <key=value settings>``.
 
 The picture is a drifting field of numbers, each step of which depends on all before it, so that a resumed
-job is only right when its checkpoint was. The job's parameters steer it: ``seed``, ``size`` (pixels),
-``steps``, ``pause`` (seconds a step) and ``trouble``: "hopeless" or "bug" at half of the steps.
+job is only right when its checkpoint was. The job's parameters steer it: ``seed``, ``steps``, ``size``
+(pixels), ``pause`` (seconds a step) and ``trouble``: "hopeless" or "bug" at half of the steps.
 """
 
 import io
@@ -41,7 +41,7 @@ class Hopeless(Exception):
 
 
 def paint(job: Job, resume: bytes | None) -> Generator[FastFrame, None, None]:
-    size, steps = job.parameters["size"], job.parameters["steps"]
+    size, steps = job.parameters.get("size", 24), job.parameters["steps"]
     start, field = 0, np.zeros((size, size, 3))
     if resume is not None:
         saved = np.load(io.BytesIO(resume))
@@ -53,7 +53,7 @@ def paint(job: Job, resume: bytes | None) -> Generator[FastFrame, None, None]:
         yield FastFrame(image, step, steps, {"mean": float(field.mean())}, lambda: dump(step, field))  # noqa: B023
         if "trouble" in job.parameters and step >= steps // 2:
             raise {"hopeless": Hopeless, "bug": RuntimeError}[job.parameters["trouble"]]("No such luck.")
-        time.sleep(job.parameters["pause"])
+        time.sleep(job.parameters.get("pause", 0.01))
 
 
 def dump(step: int, field: np.ndarray) -> bytes:

@@ -180,7 +180,7 @@ def test_a_checkpoint_that_cannot_be_used_costs_only_time(
 
 
 @pytest.mark.parametrize(
-    ("steps", "frames"), [(0, 5), (1, 5), (4, 5), (5, 5), (60, 40), (2000, 40), (7, 1), (9, 2)]
+    ("steps", "frames"), [(0, 5), (1, 5), (4, 5), (5, 5), (60, 40), (2000, 40), (9, 2)]
 )
 def test_an_animation_shows_the_first_and_the_last_step_and_even_ones_between(
     steps: int, frames: int
@@ -191,10 +191,9 @@ def test_an_animation_shows_the_first_and_the_last_step_and_even_ones_between(
 
     assert len(shown) == min(frames, steps + 1)
     assert shown[-1] == steps
-    if frames > 1:
-        assert shown[0] == 0
-        gaps = [after - before for before, after in zip(shown, shown[1:], strict=False)]
-        assert not gaps or max(gaps) - min(gaps) <= 1
+    assert shown[0] == 0
+    gaps = [after - before for before, after in zip(shown, shown[1:], strict=False)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
 
 
 def test_an_animation_takes_the_next_frame_where_a_generator_skips_steps() -> None:
