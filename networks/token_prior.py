@@ -57,7 +57,19 @@ class TokenPrior(nn.Module):
         return self.config.n_embed
 
     def forward(self, codes: Tensor, text: Tensor, heard: Tensor) -> Tensor:
-        """Predict all codes.
+        """Predict all codes; see ``summarise`` for the arguments.
+
+        Returns:
+            (B, grid, grid, n_embed) logits.
+        """
+        return self.logits(self.summarise(codes, text, heard))
+
+    def logits(self, summaries: Tensor) -> Tensor:
+        """How likely each code is where ``summaries`` (..., code_width) come from, (..., n_embed)."""
+        return summaries @ self.codes.weight[:-1].T + self.bias
+
+    def summarise(self, codes: Tensor, text: Tensor, heard: Tensor) -> Tensor:
+        """What is known about the code at every place.
 
         Args:
             codes: (B, grid, grid) int64, ``mask`` where unknown.
@@ -65,7 +77,7 @@ class TokenPrior(nn.Module):
             heard: (B, T) bool, False where the text is padding or kept back.
 
         Returns:
-            (B, grid, grid, n_embed) logits.
+            (B, grid, grid, code_width).
         """
         grid, half = self.config.grid, self.config.grid // PATCH
         blocks = codes.unflatten(2, (half, PATCH)).unflatten(1, (half, PATCH)).transpose(2, 3)
@@ -77,7 +89,7 @@ class TokenPrior(nn.Module):
             x = block(x, audible)
         spread = self.spread(self.norm(x[:, text.shape[1] :]))
         vectors = spread.unflatten(2, (PATCH, PATCH, -1)).unflatten(1, (half, half)).transpose(2, 3)
-        return vectors.reshape(len(codes), grid, grid, -1) @ self.codes.weight[:-1].T + self.bias
+        return vectors.reshape(len(codes), grid, grid, -1)
 
 
 class Block(nn.Module):

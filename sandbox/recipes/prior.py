@@ -18,11 +18,12 @@ from sandbox.sheet import write_sheet
 from sandbox.tokenizer import CONTEXT, CaptionData, build_tokenizer, tokenize
 
 SEED = 3
-BATCH = 96
+BATCH = 64
 LEARNING_RATE = 1e-3
-WARM_UP = 300
+WARM_UP = 100
 SILENT_SHARE = 0.1  # of the texts are kept back, for classifier-free guidance
-LABEL_SMOOTHING = 0.02
+CODEBOOK_SCALE = 0.3
+LONGEST = 24  # tokens of any caption
 
 
 class PriorRecipe:
@@ -39,19 +40,22 @@ class PriorRecipe:
                 context=CONTEXT,
             )
         )
+        _start_from_codebook(self.network, vqgan)
+        self.summarise = torch.compile(self.network.summarise)
         self.learner = Learner(
-            self.network, self.random, LEARNING_RATE, WARM_UP, weight_decay=0.02, averaging=0.998
+            self.network, self.random, LEARNING_RATE, WARM_UP, weight_decay=0.02, averaging=0.99
         )
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         indices = torch.randint(len(self.codes), (BATCH,), generator=self.random)
         codes, text = self.codes[indices].long(), self.captions.batch(indices, self.random)
         masked = self._mask(codes)
-        text = text[:, : int((text != 0).sum(1).max())]
+        text = text[:, :LONGEST]
         heard = (text != 0) & (torch.rand(BATCH, 1, generator=self.random) >= SILENT_SHARE)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = self.network(codes.masked_fill(masked, self.network.mask), text, heard)[masked]
-        loss = F.cross_entropy(logits.float(), codes[masked], label_smoothing=LABEL_SMOOTHING)
+            seen = codes.masked_fill(masked, self.network.mask)
+            logits = self.network.logits(self.summarise(seen, text, heard)[masked])
+        loss = F.cross_entropy(logits.float(), codes[masked])
         self.learner.update(loss, step, progress)
         return {"loss": loss.item()}
 
@@ -73,3 +77,10 @@ class PriorRecipe:
 
     def export(self, folder: Path) -> None:
         save_prior(self.shipped(), folder / "prior.safetensors")
+
+
+@torch.no_grad()
+def _start_from_codebook(prior: TokenPrior, vqgan: VQGAN) -> None:
+    """Codes that look alike begin alike: the prior need not learn a thousand strangers."""
+    book = vqgan.codebook - vqgan.codebook.mean(0)
+    prior.codes.weight[:-1, : book.shape[1]] = CODEBOOK_SCALE * book / book.std()
