@@ -12,7 +12,7 @@ from sandbox.scenes import Scene, captions, vocabulary
 
 CONTEXT = 32
 PAD, BEGIN, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
-SPECIAL = (PAD, BEGIN, END, UNKNOWN)
+SPECIAL = (PAD, BEGIN, UNKNOWN, END)  # END must not be 2: for that id transformers pools elsewhere
 
 
 @cache

@@ -1,9 +1,12 @@
 """The captions' tokenizer: every caption whole, any other text harmless."""
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import CLIPModel
 
+from sandbox.recipes.clip import clip_config
 from sandbox.scenes import captions, sample_scene, vocabulary
 from sandbox.tokenizer import BEGIN, CONTEXT, END, UNKNOWN, build_tokenizer, tokenize
 
@@ -33,3 +36,19 @@ def test_any_text_becomes_tokens(text: str) -> None:
     assert tokens[0] == vocab[BEGIN]
     assert all(0 <= token < len(vocab) for token in tokens)
     assert len(vocab) == len(vocabulary()) + 4
+
+
+def test_clip_hears_the_last_word_as_well_as_the_first() -> None:
+    torch.manual_seed(0)
+    clip = CLIPModel(clip_config()).eval()
+    tokens = tokenize(
+        [
+            "a red circle above a yellow star",
+            "a red circle above a yellow cross",
+            "a red ring above a yellow star",
+        ]
+    )
+    with torch.no_grad():
+        pooled = clip.text_model(input_ids=tokens, attention_mask=(tokens != 0).long()).pooler_output
+    assert not torch.allclose(pooled[0], pooled[1])
+    assert not torch.allclose(pooled[0], pooled[2])
