@@ -37,6 +37,7 @@ _VERSIONS_OF = ("torch", "numpy", "pillow", "transformers", "kornia")
 def main(arguments: list[str]) -> int:
     """Run an executor; returns the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = load_settings(arguments)
         stop = threading.Event()

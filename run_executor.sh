@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly LONGEST_WAIT=60
 readonly CALM_AFTER=60 # an executor that lived this long is started again at once
 readonly MISUSED=2     # the exit status that starting again would not mend
+readonly TERMINATED=143
 
 # A virtual environment on the path wins over the one that set_up_env.sh made here.
 python=python
@@ -38,6 +39,9 @@ while [[ $stopping == no ]]; do
     "$python" job_executor.py "$@" &
     child=$!
     wait_for_child
+    if [[ $stopping == yes && $status == "$TERMINATED" ]]; then
+        exit 0 # the signal came before it had begun
+    fi
     if [[ $stopping == yes || $status == 0 || $status == "$MISUSED" ]]; then
         exit "$status"
     fi
