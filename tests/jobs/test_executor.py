@@ -179,9 +179,7 @@ def test_a_checkpoint_that_cannot_be_used_costs_only_time(
         assert done(queue, job).state is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize(
-    ("steps", "frames"), [(0, 5), (1, 5), (4, 5), (5, 5), (60, 40), (2000, 40), (9, 2)]
-)
+@pytest.mark.parametrize(("steps", "frames"), [(0, 5), (1, 5), (4, 5), (5, 5), (60, 40), (2000, 40), (9, 2)])
 def test_an_animation_shows_the_first_and_the_last_step_and_even_ones_between(
     steps: int, frames: int
 ) -> None:
