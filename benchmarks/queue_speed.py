@@ -1,6 +1,6 @@
 """The queue beside huey's SQLite storage: throughput and claim latency at equal durability.
 
-Run on an idle machine: ``python -m benchmarks.queue [--jobs 300] [--folder data]``.
+Run on an idle machine: ``python -m benchmarks.queue_speed [--jobs 300] [--folder data]``.
 
 All run in one process on one disk, in turns of a few jobs each. A job's way is three commits: asked for,
 taken, result kept. huey flushes each to the disk (``synchronous = FULL``), and so does "studio, strict", a
