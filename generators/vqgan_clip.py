@@ -155,7 +155,8 @@ def _load(name: str, weights_dir: Path, device: str) -> Networks:
     clip = Clip(*load_clip(files["clip"], device), dtype=dtype)
     clip.model.vision_model.to(dtype)
     clip.model.visual_projection.to(dtype)
-    vqgan = load_vqgan(files["vqgan"].with_suffix(".yaml"), files["vqgan"], device).to(dtype)
+    vqgan = load_vqgan(files["vqgan"].with_suffix(".yaml"), files["vqgan"], device)
+    vqgan.to(dtype, memory_format=torch.channels_last)
     prior = load_prior(files["prior"], device).to(dtype) if "prior" in files else None
     return Networks(vqgan, clip, prior, torch.device(device))
 

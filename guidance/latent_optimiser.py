@@ -45,7 +45,8 @@ class LatentOptimiser:
     """One picture on its way: ``latent`` (1, C, h, w) float32, moved by Adam.
 
     ``random`` is the job's own generator; with the latent, Adam's moments and the step count it is the whole
-    state, which ``dump`` and ``restore`` carry from one executor to another.
+    state, which ``dump`` and ``restore`` carry from one executor to another. The
+    memory format is fixed: networks compute other last digits in another one.
     """
 
     vqgan: VQGAN
@@ -59,7 +60,8 @@ class LatentOptimiser:
     convergence: Convergence = field(default_factory=Convergence)
 
     def __post_init__(self) -> None:
-        self.latent = self.latent.detach().clone().requires_grad_(True)
+        latent = self.latent.detach().clone(memory_format=torch.channels_last)
+        self.latent = latent.requires_grad_(True)
         self.adam = torch.optim.Adam([self.latent], lr=self.learning_rate, betas=(0.9, 0.99))
         self.low, self.high = (
             bound(dim=0).values.view(1, -1, 1, 1)
