@@ -14,6 +14,7 @@ THOROUGHNESS = settings(
     max_examples=12,
     deadline=None,
     database=None,
+    derandomize=True,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -1,5 +1,6 @@
 """Puts the API together: routes, problems told in one sentence, and the description that programs read."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -36,20 +37,28 @@ def create_api() -> FastAPI:
 
 
 def _tell_problems(api: FastAPI) -> None:
-    def known(_request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, problems.STATUS[type(error)])
+    for kind, status in problems.STATUS.items():
+        api.add_exception_handler(kind, _telling(status))
+    api.exception_handler(RequestValidationError)(_tell_invalid)
+    api.exception_handler(HTTPException)(_tell_refused)
+    api.exception_handler(Exception)(_tell_unknown)
 
-    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"error": " ".join(map(_sentence, error.errors()))}, 422)
 
-    def refused(_request: Request, error: HTTPException) -> JSONResponse:
-        sentence = f"{error.detail}: /api/docs lists what there is."
-        return JSONResponse({"error": sentence}, error.status_code, error.headers)
+def _telling(status: int) -> Callable[[Request, Exception], JSONResponse]:
+    return lambda _request, error: JSONResponse({"error": str(error)}, status)
 
-    for kind in problems.STATUS:
-        api.add_exception_handler(kind, known)
-    api.exception_handler(RequestValidationError)(invalid)
-    api.exception_handler(HTTPException)(refused)
+
+def _tell_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    return JSONResponse({"error": " ".join(map(_sentence, error.errors()))}, 422)
+
+
+def _tell_refused(_request: Request, error: HTTPException) -> JSONResponse:
+    sentence = f"{error.detail}: /api/docs lists what there is."
+    return JSONResponse({"error": sentence}, error.status_code, error.headers)
+
+
+def _tell_unknown(_request: Request, _error: Exception) -> JSONResponse:
+    return JSONResponse({"error": problems.UNKNOWN}, 500)
 
 
 def _sentence(problem: Any) -> str:

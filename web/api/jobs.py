@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 from sse_starlette import EventSourceResponse, JSONServerSentEvent
 
 from jobs.gallery import NotYours
+from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
 from web.api.answers import (
     CONFLICT,
@@ -97,7 +98,10 @@ async def _changes(house: Studio, job: Job, person: str) -> AsyncIterator[JSONSe
             return
         shown = job
         await anyio.sleep(POLL_SECONDS)
-        job = await anyio.to_thread.run_sync(house.queue.get, job.id)
+        try:
+            job = await anyio.to_thread.run_sync(house.queue.get, job.id)
+        except JobNotFound:  # it was deleted
+            return
 
 
 def _check_owner(job: Job, person: str) -> None:

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from web.api.answers import CONFLICT, NOT_FOUND, House, Person
 from web.api.models import JobView, NewVote, Pair, StandingsView
-from web.problems import Refused
+from web.problems import Conflict
 
 router = APIRouter(tags=["votes"])
 
@@ -22,7 +22,7 @@ def next_pair(house: House, person: Person) -> Pair:
 def cast(new: NewVote, house: House, person: Person) -> NewVote:
     """Say which of two results fits its prompt better; once for each pair."""
     if new.left == new.right:
-        raise Refused("A pair needs two different results.")
+        raise Conflict("A pair needs two different results.")
     house.votes.cast(person, new.left, new.right, new.verdict)
     return new
 
