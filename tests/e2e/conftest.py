@@ -25,11 +25,12 @@ CHROMIUM = [
     "--disable-background-networking",
     "--disable-sync",
 ]
-START_SECONDS = 60
+START_SECONDS = 240
+PATIENCE_MS = 120_000
 WEIGHTS = ROOT / "res" / "weights" / "sandbox" / "prior.safetensors"
 EXECUTOR = ROOT / "job_executor.py" if WEIGHTS.exists() else Path(__file__).with_name("numpy_executor.py")
 
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class RunningStudio:
@@ -109,6 +110,7 @@ def new_person(browser: Browser, studio: RunningStudio) -> Iterator[Callable[...
 
     def open_as_new_person(path: str = "/", **options: object) -> Page:
         contexts.append(browser.new_context(base_url=studio.url, **options))
+        contexts[-1].set_default_timeout(PATIENCE_MS)
         page = contexts[-1].new_page()
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
