@@ -3,5 +3,6 @@
 from db.engine import open_engine, reading, writing
 from db.errors import DatabaseError
 from db.migration import migrate
+from db.prepared import Prepared
 
-__all__ = ["DatabaseError", "migrate", "open_engine", "reading", "writing"]
+__all__ = ["DatabaseError", "Prepared", "migrate", "open_engine", "reading", "writing"]

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -61,11 +61,12 @@ def _writer(engine: Engine, lasting: bool) -> Connection:
 
 @contextmanager
 def _explained(engine: Engine) -> Iterator[None]:
+    driver = engine.dialect.loaded_dbapi
     try:
         yield
-    except IntegrityError:
+    except (IntegrityError, driver.IntegrityError):
         raise
-    except DBAPIError as error:
+    except (DBAPIError, driver.Error) as error:
         raise errors.explain(engine, error) from error
 
 
@@ -81,12 +82,16 @@ def _prepare_sqlite(engine: Engine, busy_seconds: float) -> None:
     def on_begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes")
         if writes is None:
-            connection.exec_driver_sql("BEGIN")
+            _driver(connection).execute("BEGIN")
             return
         if connection.info.get("flushes") != SYNCHRONOUS[writes]:
-            connection.exec_driver_sql(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
+            _driver(connection).execute(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
             connection.info["flushes"] = SYNCHRONOUS[writes]
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _driver(connection).execute("BEGIN IMMEDIATE")
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def _prepare_postgresql(engine: Engine) -> None:

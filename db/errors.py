@@ -24,9 +24,9 @@ _NEWER = (
 )
 
 
-def explain(engine: Engine, error: DBAPIError) -> DatabaseError:
-    """Turn the driver's error into a sentence for people."""
-    reason = str(error.orig)
+def explain(engine: Engine, error: Exception) -> DatabaseError:
+    """Turn an error of the driver, or SQLAlchemy's wrapping of it, into a sentence for people."""
+    reason = str(error.orig if isinstance(error, DBAPIError) else error)
     name = name_of(engine)
     for symptom, sentence in _SENTENCES.items():
         if symptom in reason.lower():

@@ -103,7 +103,7 @@ lines = Table(
     Column("priority", Integer, primary_key=True, autoincrement=False),
     Column("submitter", String(128), primary_key=True),
     Column("given", Integer, nullable=False),
-    Column("served", Integer, nullable=False, default=0),
+    Column("served", Integer, nullable=False, server_default="0"),
 )
 Index("lines_served", lines.c.priority, lines.c.served)
 

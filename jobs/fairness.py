@@ -8,6 +8,7 @@ thousand jobs, another's first job starts next, and a turn, once given, is reach
 
 from sqlalchemy import Connection, and_, bindparam, func, select, update
 
+from db import Prepared
 from db.tables import ACTIVE, WAITING, jobs, lines
 from jobs.rows import upsert
 
@@ -15,8 +16,10 @@ _NEWEST_SERVED = select(func.max(lines.c.served)).where(lines.c.priority == bind
 _NEWEST_GIVEN = select(lines.c.given).where(
     lines.c.priority == bindparam("priority"), lines.c.submitter == bindparam("submitter")
 )
-_TURNS = select(_NEWEST_SERVED.scalar_subquery(), _NEWEST_GIVEN.scalar_subquery())
-_SERVE = (
+_TURNS = Prepared(
+    select(_NEWEST_SERVED.scalar_subquery().label("served"), _NEWEST_GIVEN.scalar_subquery().label("given"))
+)
+_SERVE = Prepared(
     update(lines)
     .where(
         lines.c.priority == bindparam("in_priority"),
@@ -30,15 +33,16 @@ _SERVE = (
 def give_turn(connection: Connection, submitter: str, priority: int) -> int:
     """The turn of ``submitter``'s next job."""
     who = {"priority": priority, "submitter": submitter}
-    served, given = connection.execute(_TURNS, who).one()
-    turn = (served or 0) + 1 if given is None else max(given + 2, (served or 0) + 1)
+    newest = _TURNS.run(connection, who).rows[0]
+    newcomers = (newest["served"] or 0) + 1
+    turn = newcomers if newest["given"] is None else max(newest["given"] + 2, newcomers)
     upsert(connection, lines, who, {"given": turn})
     return turn
 
 
 def serve(connection: Connection, submitter: str, priority: int, turn: int) -> None:
     """Note that the job of that turn has started."""
-    connection.execute(_SERVE, {"in_priority": priority, "of_submitter": submitter, "turn": turn})
+    _SERVE.run(connection, {"in_priority": priority, "of_submitter": submitter, "turn": turn})
 
 
 def close_gap(connection: Connection, submitter: str, priority: int, turn: int) -> None:

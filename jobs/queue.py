@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import reading, writing
+from db import Prepared, reading, writing
 from db.tables import ACTIVE, ENDED, LEFTOVER, RUNNING, WAITING, jobs, progress, results
 from jobs import estimate, fairness
 from jobs.clock import Clock, utc_now
@@ -77,18 +77,22 @@ def _move(to: JobState, **values: Any) -> Update:
         values |= {"token": None, "lease_expires_at": None}
     if to.is_final:
         values |= {"checkpoint": None, "finished_at": bindparam("now")}
-    sources = [state.value for state in _SOURCES[to]]
-    return update(jobs).where(jobs.c.state.in_(sources)).values(state=to.value, **values)
+    may_move = or_(*(jobs.c.state == source.value for source in _SOURCES[to]))
+    return update(jobs).where(may_move).values(state=to.value, **values)
 
 
-_ADD = insert(jobs)
-_ADD_RESULT = insert(results)
-_COUNT_WAITING = select(func.count()).select_from(
+_GIVEN_AT_FIRST = (
+    *("id", "generator", "weights", "prompt", "parameters", "submitter", "state", "priority", "turn"),
+    *("attempts", "max_attempts", "created_at", "cancel_requested", "untidy"),
+)
+_ADD = Prepared(insert(jobs).inline(), columns=_GIVEN_AT_FIRST)
+_ADD_RESULT = Prepared(insert(results).inline(), columns=[column.name for column in results.c])
+_WAITING_OF = (
     select(jobs.c.number)
     .where(ACTIVE, WAITING, jobs.c.submitter == bindparam("asking"))
     .limit(bindparam("limit"))
-    .subquery()
 )
+_COUNT_WAITING = Prepared(select(func.count().label("waiting")).select_from(_WAITING_OF.subquery()))
 NEXT = (
     select(jobs.c.number)
     .where(WAITING)
@@ -105,14 +109,14 @@ _START = _move(
     attempts=jobs.c.attempts + 1,
     untidy=True,
 ).returning(*jobs.c)
-_START_NEXT = _START.where(jobs.c.number == NEXT.scalar_subquery())
-_START_CHOSEN = _START.where(jobs.c.id == bindparam("chosen"))
+_START_NEXT = Prepared(_START.where(jobs.c.number == NEXT.scalar_subquery()))
+_START_CHOSEN = Prepared(_START.where(jobs.c.id == bindparam("chosen")))
 
 _HELD = and_(jobs.c.id == bindparam("held_id"), jobs.c.token == bindparam("held_token"))
-_RENEW = (
+_RENEW = Prepared(
     update(jobs).where(_HELD).values(lease_expires_at=bindparam("until")).returning(jobs.c.cancel_requested)
 )
-_SUCCEED = _move(JobState.SUCCEEDED).where(_HELD)
+_SUCCEED = Prepared(_move(JobState.SUCCEEDED).where(_HELD))
 _FAIL = _move(JobState.FAILED, error=bindparam("reason")).where(_HELD)
 _CANCEL_RUNNING = _move(JobState.CANCELLED).where(_HELD)
 _CANCEL_WAITING = (
@@ -120,7 +124,7 @@ _CANCEL_WAITING = (
     .where(jobs.c.id == bindparam("wanted"), WAITING)
     .returning(jobs.c.submitter, jobs.c.priority, jobs.c.turn)
 )
-_FORGET_FRAME = update(progress).where(progress.c.job_id == bindparam("held_id")).values(frame=None)
+_FORGET_FRAME = Prepared(update(progress).where(progress.c.job_id == bindparam("held_id")).values(frame=None))
 
 
 class Queue:
@@ -181,7 +185,7 @@ class Queue:
         with writing(self._engine) as connection:
             self._check_waiting(connection, submitter)
             turn = fairness.give_turn(connection, submitter, priority)
-            connection.execute(_ADD, _row_of(job, turn))
+            _ADD.run(connection, _row_of(job, turn))
         return job
 
     def get(self, job_id: str) -> Job:
@@ -236,7 +240,7 @@ class Queue:
             left = connection.execute(_CANCEL_WAITING, {"wanted": job_id, "now": self._clock()}).one_or_none()
             if left is not None:
                 fairness.close_gap(connection, *left)
-                connection.execute(_FORGET_FRAME, {"held_id": job_id})
+                _FORGET_FRAME.run(connection, {"held_id": job_id})
             else:
                 connection.execute(
                     update(jobs).where(jobs.c.id == job_id, RUNNING).values(cancel_requested=True)
@@ -254,16 +258,15 @@ class Queue:
         }
         with writing(self._engine, lasting=False) as connection:
             if job_id is None:
-                row = connection.execute(_START_NEXT, lease).one_or_none()
+                rows, leave = _START_NEXT.run(connection, lease).rows, fairness.serve
             else:
-                row = connection.execute(_START_CHOSEN, {**lease, "chosen": job_id}).one_or_none()
-            if row is None:
+                rows = _START_CHOSEN.run(connection, {**lease, "chosen": job_id}).rows
+                leave = fairness.close_gap
+            if not rows:
                 return None
-            if job_id is None:
-                fairness.serve(connection, row.submitter, row.priority, row.turn)
-            else:
-                fairness.close_gap(connection, row.submitter, row.priority, row.turn)
-        return Claim(job_from(row), row.token, row.lease_expires_at, row.checkpoint)
+            (row,) = rows
+            leave(connection, row["submitter"], row["priority"], row["turn"])
+        return Claim(job_from(row), row["token"], row["lease_expires_at"], row["checkpoint"])
 
     def heartbeat(self, claim: Claim) -> bool:
         """Renew the lease; True when cancelling was asked for. Raises LeaseLost."""
@@ -305,9 +308,11 @@ class Queue:
             "height": result.height,
         }
         with writing(self._engine) as connection:
-            _fenced(connection, claim, _SUCCEED, now=self._clock())
-            connection.execute(_ADD_RESULT, row)
-            connection.execute(_FORGET_FRAME, {"held_id": claim.job.id})
+            held = {"held_id": claim.job.id, "held_token": claim.token, "now": self._clock()}
+            if _SUCCEED.run(connection, held).count == 0:
+                raise LeaseLost(claim)
+            _ADD_RESULT.run(connection, row)
+            _FORGET_FRAME.run(connection, {"held_id": claim.job.id})
 
     def fail(self, claim: Claim, error: str) -> None:
         """The job cannot be done, and trying again would not help. Raises LeaseLost."""
@@ -364,15 +369,15 @@ class Queue:
 
     def _check_waiting(self, connection: Connection, submitter: str) -> None:
         who = {"asking": submitter, "limit": self._max_waiting}
-        if connection.execute(_COUNT_WAITING, who).scalar_one() >= self._max_waiting:
+        if _COUNT_WAITING.run(connection, who).rows[0]["waiting"] >= self._max_waiting:
             raise TooManyWaiting(self._max_waiting)
 
     def _renew(self, connection: Connection, claim: Claim) -> bool:
         held = {"held_id": claim.job.id, "held_token": claim.token}
-        row = connection.execute(_RENEW, {**held, "until": self._clock() + self._lease}).one_or_none()
-        if row is None:
+        rows = _RENEW.run(connection, {**held, "until": self._clock() + self._lease}).rows
+        if not rows:
             raise LeaseLost(claim)
-        return bool(row.cancel_requested)
+        return bool(rows[0]["cancel_requested"])
 
     def _write(self, claim: Claim, statement: Update, **values: Any) -> None:
         with writing(self._engine) as connection:

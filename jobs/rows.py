@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from db import Prepared
 from db.tables import jobs, progress, results
 from jobs.records import Job, JobState, Progress, Result
 
@@ -22,15 +23,17 @@ _INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 
 def upsert(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Insert the row, or set its ``values`` where one with that primary ``key`` is there."""
-    connection.execute(_upsert(connection.dialect.name, table, *values), {**key, **values})
+    _upsert(connection.dialect.name, table, *values).run(connection, {**key, **values})
 
 
 @cache
-def _upsert(dialect: str, table: Table, *updated: str) -> sqlite.Insert | postgresql.Insert:
-    statement = _INSERT[dialect](table)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key), set_={name: statement.excluded[name] for name in updated}
+def _upsert(dialect: str, table: Table, *updated: str) -> Prepared:
+    statement = _INSERT[dialect](table).inline()
+    key = [column.name for column in table.primary_key]
+    updating = statement.on_conflict_do_update(
+        index_elements=key, set_={name: statement.excluded[name] for name in updated}
     )
+    return Prepared(updating, columns=[*key, *updated])
 
 
 def select_jobs() -> Select[Any]:
@@ -44,9 +47,9 @@ def select_results() -> Select[Any]:
     return select(jobs, *_RESULT).select_from(jobs.join(results))
 
 
-def job_from(row: Row[Any]) -> Job:
-    """The record of a row that ``select_jobs`` or ``select_results`` found."""
-    values = row._mapping
+def job_from(row: Row[Any] | Mapping[str, Any]) -> Job:
+    """The record of a row of ``jobs``, as ``select_jobs`` and ``select_results`` find them."""
+    values = row._mapping if isinstance(row, Row) else row
     return Job(
         id=values["id"],
         generator=values["generator"],

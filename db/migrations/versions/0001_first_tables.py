@@ -66,7 +66,7 @@ def _create_lines() -> None:
         sa.Column("priority", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("submitter", sa.String(128), primary_key=True),
         sa.Column("given", sa.Integer, nullable=False),
-        sa.Column("served", sa.Integer, nullable=False),
+        sa.Column("served", sa.Integer, nullable=False, server_default="0"),
     )
     op.create_index("lines_served", "lines", ["priority", "served"])
 

@@ -1,0 +1,85 @@
+"""Statements for the busiest ways: compiled once, then handed straight to the driver.
+
+SQLAlchemy spends about 0.1 ms on every execution beside the database's own 0.01; a queue that is asked a
+thousand times a second notices.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Insert, Select, Update
+from sqlalchemy.types import TypeEngine
+
+Statement = Select[Any] | Insert | Update
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``rows`` by column name, empty for a statement that returns none; ``count`` of the rows changed."""
+
+    rows: Sequence[dict[str, Any]]
+    count: int
+
+
+class Prepared:
+    """A statement whose values are named by ``bindparam``; lists for ``IN`` are not supported.
+
+    ``columns`` are those that an insert fills; what is not among them has the table's server default.
+    """
+
+    def __init__(self, statement: Statement, columns: Sequence[str] | None = None) -> None:
+        self.statement = statement
+        self._columns = columns
+        self._compiled: dict[str, _Compiled] = {}
+
+    def run(self, connection: Connection, values: Mapping[str, Any]) -> Outcome:
+        """Execute inside the connection's transaction; driver errors pass as they are."""
+        dialect = connection.dialect
+        if dialect.name not in self._compiled:
+            self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
+        compiled = self._compiled[dialect.name]
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(compiled.sql, compiled.bound(values))
+            rows = [compiled.named(row) for row in cursor.fetchall()] if compiled.columns else []
+            return Outcome(rows, cursor.rowcount)
+        finally:
+            cursor.close()
+
+
+class _Compiled:
+    """The text of a statement in one dialect, and how its values go to the driver and come back."""
+
+    def __init__(self, statement: Statement, columns: Sequence[str] | None, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect, column_keys=columns)
+        self.sql = str(compiled)
+        self._positions = compiled.positiontup
+        self._fixed = compiled.params
+        self._to_driver = {
+            name: process
+            for bind, name in compiled.bind_names.items()
+            if (process := _implementation(bind.type, dialect).bind_processor(dialect)) is not None
+        }
+        self.columns = [column.name for column in statement.exported_columns]
+        self._from_driver = [
+            (column.name, process)
+            for column in statement.exported_columns
+            if (process := _implementation(column.type, dialect).result_processor(dialect, None)) is not None
+        ]
+
+    def bound(self, values: Mapping[str, Any]) -> Any:
+        given = {name: values.get(name, fixed) for name, fixed in self._fixed.items()}
+        for name, process in self._to_driver.items():
+            given[name] = process(given[name])
+        return given if self._positions is None else [given[name] for name in self._positions]
+
+    def named(self, row: Sequence[Any]) -> dict[str, Any]:
+        values = dict(zip(self.columns, row, strict=True))
+        for name, process in self._from_driver:
+            values[name] = process(values[name])
+        return values
+
+
+def _implementation(kind: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
+    return kind.dialect_impl(dialect)
