@@ -122,7 +122,7 @@ def sample_rounds(
     random: torch.Generator,
     *,
     rounds: int = 12,
-    temperature: float = 1.0,
+    temperature: float = 0.7,
     choice_temperature: float = 4.0,
     text_strength: float = 3.0,
 ) -> Iterator[Tensor]:

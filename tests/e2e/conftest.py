@@ -27,8 +27,6 @@ CHROMIUM = [
 ]
 START_SECONDS = 240
 PATIENCE_MS = 120_000
-WEIGHTS = ROOT / "res" / "weights" / "sandbox" / "prior.safetensors"
-EXECUTOR = ROOT / "job_executor.py" if WEIGHTS.exists() else Path(__file__).with_name("numpy_executor.py")
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -61,7 +59,8 @@ class RunningStudio:
 
     def start_executor(self) -> None:
         name = f"executor-{len(self._executors)}.log"
-        self._executors.append(self._start([sys.executable, str(EXECUTOR)], name))
+        gently = ["nice", "-n", "10"]  # so that pages and browser stay quick beside it
+        self._executors.append(self._start([*gently, sys.executable, "job_executor.py"], name))
 
     def stop_executors(self) -> None:
         for process in self._executors:

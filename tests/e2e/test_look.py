@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import ROOT, RunningStudio, wait_for
+from tests.e2e.steps import visit
 
 pytestmark = pytest.mark.e2e
 
@@ -28,11 +29,11 @@ IN_README = {
 }
 SIZES = {"desktop": {"width": 1280, "height": 880}, "phone": {"width": 390, "height": 844}}
 GROUNDS = {"light": "rgb(246, 246, 244)", "dark": "rgb(18, 19, 22)"}
-WAIT_FOR = {
-    "generate": ".st-key-card-stage .stImage img",
-    "gallery": ".picture .still",
-    "vote": ".st-key-ballot .still",
-    "system": ".table .badge.running",
+PAGES = {
+    "generate": ("Text-to-Image Generation", ".st-key-card-stage .stImage img"),
+    "gallery": ("Previous Inferences", ".picture .still"),
+    "vote": ("Vote Images", ".st-key-ballot .still"),
+    "system": ("System", ".table .badge.running"),
 }
 REFRESH = os.environ.get("REFRESH_SCREENSHOTS") == "1"
 PROMPTS = (
@@ -70,12 +71,14 @@ def test_every_page_fits_and_is_themed(
     page = new_person(viewport=SIZES[size], color_scheme=theme)
     hosts: set[str | None] = set()
     page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-    for name, awaited in WAIT_FOR.items():
-        page.goto(f"/?job={running_job}" if name == "generate" else f"/{name}")
+    page.goto(f"/?job={running_job}")
+    for name, (title, awaited) in PAGES.items():
+        if name != "generate":
+            visit(page, title)
         expect(page.locator(awaited).first).to_be_visible()
-        page.wait_for_function(
-            "[...document.images].every(image => image.complete || image.loading == 'lazy')"
-        )
+        expect(page.locator('[data-test-script-state="notRunning"]')).to_be_visible()
+        expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+        page.wait_for_function(PICTURES_ARE_THERE)
         assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
         expect(page.locator(".stApp")).to_have_css("background-color", GROUNDS[theme])
         keep(page, f"{name}-{size}-{theme}")

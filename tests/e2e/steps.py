@@ -1,0 +1,76 @@
+"""What a person does in the pages, and where on them to look."""
+
+from playwright.sync_api import Locator, Page, expect
+
+
+def ask(page: Page, prompt: str, steps: int) -> None:
+    set_number(page, "Steps", str(steps))
+    page.get_by_label("Prompt").fill(prompt)
+    page.get_by_role("button", name="Generate").click()
+    expect(stage(page).get_by_text(prompt, exact=True)).to_be_visible()
+
+
+def set_number(page: Page, label: str, value: str) -> None:
+    field = number(page, label)
+    field.fill(value)
+    field.press("Tab")
+    expect(page.locator('[data-test-script-state="notRunning"]')).to_be_visible()
+
+
+def number(page: Page, label: str) -> Locator:
+    return page.get_by_role("spinbutton", name=label)
+
+
+def visit(page: Page, title: str) -> None:
+    page.locator(".st-key-masthead").get_by_role("link", name=title).click()
+    expect(page.get_by_role("heading", level=1, name=title)).to_be_visible()
+
+
+def open_details(page: Page, prompt: str) -> None:
+    visit(page, "Previous Inferences")
+    page.get_by_label("Search").fill(prompt)
+    page.keyboard.press("Enter")
+    card = page.locator('[class*="st-key-card-result-"]')
+    expect(card).to_have_count(1)
+    card.get_by_role("button", name="Details").click()
+    expect(page.get_by_role("dialog").get_by_text(prompt)).to_be_visible()
+
+
+def stage(page: Page) -> Locator:
+    return page.locator(".st-key-card-stage")
+
+
+def live_frame(page: Page) -> Locator:
+    return stage(page).locator(".stImage img")
+
+
+def figure(page: Page, name: str) -> Locator:
+    return page.locator(".figures div").filter(has_text=name).locator("strong")
+
+
+def value_of(details: Locator, name: str) -> str:
+    return details.locator(f"dt:text-is('{name}') + dd").inner_text()
+
+
+def expect_picture(place: Locator, prompt: str) -> None:
+    picture = place.get_by_role("img", name=prompt, exact=True)
+    expect(picture).to_be_visible()
+    expect_loaded(picture)
+
+
+def play(place: Locator) -> None:
+    place.locator(".picture").click()
+    moving = place.locator("img.moving")
+    expect(moving).to_be_visible()
+    expect_loaded(moving)
+
+
+def expect_loaded(picture: Locator) -> None:
+    expect(picture).to_have_js_property("complete", True)
+    assert picture.evaluate("image => image.naturalWidth") > 0
+
+
+def download(page: Page, link: str, beginning: bytes) -> None:
+    with page.expect_download() as waiting:
+        page.get_by_role("link", name=link).click()
+    assert waiting.value.path().read_bytes().startswith(beginning)
