@@ -16,6 +16,7 @@ from sandbox.recipes.prior import PriorRecipe
 from sandbox.recipes.vqgan import CONFIG, VqganRecipe, k_means
 from weights.loading import load_clip, load_prior, load_vqgan
 
+pytestmark = pytest.mark.timeout(1500)  # real networks take real steps
 SCENES = 96
 LOADERS: dict[str, Callable[[Path], object]] = {
     "vqgan": lambda folder: load_vqgan(folder / "vqgan.yaml", folder / "vqgan.safetensors"),
