@@ -50,14 +50,14 @@ PICTURES_ARE_THERE = """() => [...document.images]
 @pytest.fixture(scope="module", autouse=True)
 def filled_gallery(studio: RunningStudio) -> None:
     studio.start_executor()
-    quick = {} if REFRESH else {"steps": 5}
+    quick = {} if REFRESH else {"steps": 2, "candidates": 1, "cutouts": 2}
     finished = [submit(studio, prompt, **quick) for prompt in PROMPTS]
     wait_for(lambda: all(studio.call(f"/jobs/{job}")["state"] == "succeeded" for job in finished), 240)
 
 
 @pytest.fixture
 def running_job(studio: RunningStudio) -> Iterator[str]:
-    job = submit(studio, "a woman with long blond hair and glasses", steps=2000)
+    job = submit(studio, "a woman with long blond hair and glasses", steps=2000, candidates=1)
     wait_for(lambda: studio.call(f"/jobs/{job}")["progress"])
     yield job
     studio.call(f"/jobs/{job}/cancel", {})
