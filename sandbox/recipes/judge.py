@@ -96,6 +96,7 @@ class JudgeRecipe:
         """Nothing to draw: this network only looks."""
 
     def export(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         state = self.network.state_dict()
         halved = {n: v.half() if v.is_floating_point() else v for n, v in state.items()}
         save_file(halved, folder / "judge.safetensors")

@@ -76,6 +76,7 @@ class PriorRecipe:
         write_sheet(path, drawn.float() / 2 + 0.5, columns=12)
 
     def export(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         save_prior(self.shipped(), folder / "prior.safetensors")
 
 

@@ -63,10 +63,10 @@ def test_goes_on_from_its_checkpoint_and_ships(name: str, data: SceneData, tmp_p
     LOADERS[name](tmp_path / "weights")
 
 
-@pytest.mark.parametrize(("name", "loss"), [("decoder", "l1"), ("prior", "loss"), ("judge", "loss")])
-def test_learns(name: str, loss: str, data: SceneData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["prior", "judge"])
+def test_learns(name: str, data: SceneData, tmp_path: Path) -> None:
     recipe = make(name, data, tmp_path)
-    losses = [recipe.step(step, step / 12)[loss] for step in range(12)]
+    losses = [recipe.step(step, step / 12)["loss"] for step in range(12)]
     assert sum(losses[-3:]) < sum(losses[:3])
 
 
