@@ -115,7 +115,7 @@ def kill_at_random(queue: Queue, arguments: list[str], log: Path) -> int:
     kills = 0
     try:
         while (waiting := queue.counts().waiting) > 0:
-            goal = max(waiting - chance.randint(6, 14), 0)
+            goal = max(waiting - chance.randint(8, 18), 0)
             wait_until(lambda goal=goal: queue.counts().waiting <= goal, f"{goal} jobs wait")
             time.sleep(chance.uniform(0, 0.05))  # so that it hits any moment of a job's life
             victim = chance.randrange(EXECUTORS)

@@ -251,4 +251,4 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestQueueMachine.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
