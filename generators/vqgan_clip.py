@@ -14,7 +14,7 @@ from generators.contract import Context, Frame, GenerationError, GenerationSpec
 from generators.vqgan_clip_spec import Start, VqganClipSpec
 from guidance.clip import Clip
 from guidance.latent_optimiser import LatentOptimiser
-from networks.token_prior import TokenPrior, sample_rounds
+from networks.latent_flow import LatentFlow, sample_rounds
 from networks.vqgan import VQGAN
 from weights import catalogue
 from weights.errors import WeightsError
@@ -22,7 +22,7 @@ from weights.files import verify
 from weights.loading import load_clip, load_prior, load_vqgan
 
 ROUNDS = 12
-"""In so many rounds the prior fills its grid of codes."""
+"""In so many rounds the prior goes from noise to a scene."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Networks:
 
     vqgan: VQGAN
     clip: Clip
-    prior: TokenPrior | None
+    prior: LatentFlow | None
     device: torch.device
 
 
@@ -105,21 +105,23 @@ def _imagine(
     if networks.prior is None:
         raise GenerationError(f"The weights '{spec.weights}' have no prior; choose the start 'noise'.")
     ids, heard = networks.clip.tokens([spec.prompt] * spec.candidates)
-    rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS))
+    dtype = networks.clip.dtype
+    with torch.autocast(networks.device.type, dtype, enabled=dtype != torch.float32):
+        rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS))
     best = networks.clip.score(_draw(networks, rounds[-1]), text).argmax()
     size = (spec.height, spec.width)
-    pictures = [_resize(_draw(networks, codes[best, None]), size) for codes in rounds]
+    pictures = [_resize(_draw(networks, latents[best, None]), size) for latents in rounds]
     if networks.prior.config.grid * networks.vqgan.downsampling == spec.height == spec.width:
-        latent = networks.vqgan.embed(rounds[-1][best, None])
+        latent = rounds[-1][best, None]
     else:
-        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(networks.clip.dtype))
+        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(dtype))
     return pictures[:-1], latent.float()
 
 
-def _draw(networks: Networks, codes: Tensor) -> Tensor:
-    """Codes (B, h, w) to pictures (B, 3, H, W) in [0, 1]."""
-    latents = networks.vqgan.embed(codes).to(networks.clip.dtype)
-    return networks.vqgan.decode(latents).float().div(2).add(0.5).clamp(0, 1)
+def _draw(networks: Networks, latents: Tensor) -> Tensor:
+    """Latents (B, C, h, w) through the codebook to pictures (B, 3, H, W) in [0, 1]."""
+    codes, _ = networks.vqgan.quantize(latents)
+    return networks.vqgan.decode(codes.to(networks.clip.dtype)).float().div(2).add(0.5).clamp(0, 1)
 
 
 def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
@@ -157,7 +159,7 @@ def _load(name: str, weights_dir: Path, device: str) -> Networks:
     clip.model.visual_projection.to(dtype)
     vqgan = load_vqgan(files["vqgan"].with_suffix(".yaml"), files["vqgan"], device)
     vqgan.to(dtype, memory_format=torch.channels_last)
-    prior = load_prior(files["prior"], device).to(dtype) if "prior" in files else None
+    prior = load_prior(files["prior"], device) if "prior" in files else None
     return Networks(vqgan, clip, prior, torch.device(device))
 
 

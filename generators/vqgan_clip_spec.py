@@ -43,7 +43,7 @@ class VqganClipSpec(GenerationSpec):
     init: Start = Field(
         default=Start.PRIOR,
         title="Start",
-        description="prior: begin with a scene that the token prior imagines for the prompt. "
+        description="prior: begin with a scene that the prior imagines for the prompt. "
         "noise: begin with random codes.",
     )
     candidates: int = Field(

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
 
-from networks import token_prior
-from networks.token_prior import TokenPrior
+from networks import latent_flow
+from networks.latent_flow import LatentFlow
 from networks.vqgan import VQGAN, VQGANConfig
 from weights.errors import WeightsError
 from weights.reader import read_checkpoint
@@ -84,16 +84,16 @@ def load_clip(folder: Path, device: str = "cpu") -> ClipParts:
     return ClipParts(model.to(device).eval().requires_grad_(False), tokenizer, mean, std)
 
 
-def load_prior(path: Path, device: str = "cpu") -> TokenPrior:
-    """Load a token prior in float32.
+def load_prior(path: Path, device: str = "cpu") -> LatentFlow:
+    """Load the prior of a set of weights in float32.
 
     Raises:
-        WeightsError: the file is missing, damaged or no token prior.
+        WeightsError: the file is missing, damaged or no prior.
     """
     try:
-        return token_prior.load_prior(path, device)
+        return latent_flow.load_prior(path, device)
     except Exception as error:  # a header that anyone may have written can be wrong in any way
-        raise WeightsError(f"{path} is missing, damaged or no token prior; install it again.") from error
+        raise WeightsError(f"{path} is missing, damaged or no prior; install it again.") from error
 
 
 def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from networks.token_prior import TokenPrior, TokenPriorConfig, save_prior
+from networks.latent_flow import LatentFlow, LatentFlowConfig, save_prior
 from networks.vqgan import VQGAN, VQGANConfig
 from weights.errors import WeightsError
 from weights.loading import OPENAI_MEAN, load_clip, load_prior, load_vqgan
@@ -158,7 +158,8 @@ def test_a_missing_clip_is_not_looked_for_elsewhere(tmp_path: Path) -> None:
 @pytest.fixture
 def saved_prior(tmp_path: Path) -> Path:
     path = tmp_path / "prior.safetensors"
-    save_prior(TokenPrior(TokenPriorConfig(8, grid=4, vocabulary=5, context=6, width=16, layers=1)), path)
+    config = LatentFlowConfig(8, directions=4, grid=4, vocabulary=5, context=6, width=16, layers=1)
+    save_prior(LatentFlow(config), path)
     return path
 
 
@@ -166,14 +167,12 @@ def test_loads_a_prior(saved_prior: Path) -> None:
     prior = load_prior(saved_prior)
     assert_frozen(prior)
     assert prior.config.grid == 4
-    assert prior.codes.weight.dtype == torch.float32
+    assert prior.words.weight.dtype == torch.float32
 
 
 def test_a_prior_that_is_missing_damaged_or_something_else_is_refused(saved_prior: Path) -> None:
     save_file({"w": torch.ones(1)}, saved_prior.with_name("other.safetensors"))
     saved_prior.write_bytes(saved_prior.read_bytes()[:-8])
     for name in ("gone.safetensors", "other.safetensors", saved_prior.name):
-        with pytest.raises(
-            WeightsError, match=f"{name} is missing, damaged or no token prior; install it again"
-        ):
+        with pytest.raises(WeightsError, match=f"{name} is missing, damaged or no prior; install it again"):
             load_prior(saved_prior.with_name(name))
