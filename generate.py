@@ -67,12 +67,7 @@ def open_desk(settings: Settings) -> Desk:
     """Ready the database and open queue and store. Raises DatabaseError, StoreError."""
     db.migrate(settings.database_url)
     engine = db.open_engine(settings.database_url)
-    queue = Queue(
-        engine,
-        lease_seconds=settings.queue.lease_seconds,
-        max_attempts=settings.queue.max_attempts,
-        max_waiting_per_person=settings.queue.max_waiting_per_person,
-    )
+    queue = Queue(engine, **vars(settings.queue))
     executors = Executors(engine, alive_seconds=settings.queue.lease_seconds)
     return Desk(settings, engine, queue, executors, ArtifactStore(settings.artifact_url))
 

@@ -54,23 +54,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def open_queue(settings: Settings, engine: Engine) -> Queue:
-    """The queue as the settings want it."""
-    return Queue(
-        engine,
-        lease_seconds=settings.queue.lease_seconds,
-        max_attempts=settings.queue.max_attempts,
-        max_waiting_per_person=settings.queue.max_waiting_per_person,
-    )
-
-
 def open_executor(settings: Settings, engine: Engine) -> Executor:
     """An executor of the registry's generators. Raises SettingsError, StoreError."""
     if settings.executor.threads > 0:
         torch.set_num_threads(settings.executor.threads)
     device = _choose_device(settings.executor.device)
     return Executor(
-        open_queue(settings, engine),
+        Queue(engine, **vars(settings.queue)),
         Executors(engine, alive_seconds=settings.queue.lease_seconds),
         ArtifactStore(settings.artifact_url),
         _painter(device, Path(settings.weights_dir)),

@@ -37,15 +37,9 @@ def open_studio() -> studio.Studio:
         gallery.import_samples(ROOT / "res" / "inferences")
     except SampleError as error:
         logging.getLogger(__name__).warning("%s", error)
-    queue = settings.queue
     return studio.Studio(
-        queue=Queue(
-            engine,
-            lease_seconds=queue.lease_seconds,
-            max_attempts=queue.max_attempts,
-            max_waiting_per_person=queue.max_waiting_per_person,
-        ),
-        executors=Executors(engine, alive_seconds=queue.lease_seconds),
+        queue=Queue(engine, **vars(settings.queue)),
+        executors=Executors(engine, alive_seconds=settings.queue.lease_seconds),
         artifacts=artifacts,
         gallery=gallery,
         votes=Votes(engine),

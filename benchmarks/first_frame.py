@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import db
 from generators.registry import parse_spec
-from job_executor import open_queue
 from jobs.queue import Queue
 from jobs.records import Job
 from settings import ROOT, load_settings
@@ -36,7 +35,7 @@ def main() -> None:
         chosen = [f"data_dir={folder}"]
         settings = load_settings(chosen)
         db.migrate(settings.database_url)
-        queue = open_queue(settings, db.open_engine(settings.database_url))
+        queue = Queue(db.open_engine(settings.database_url), **vars(settings.queue))
         executor = subprocess.Popen(
             [sys.executable, ROOT / "job_executor.py", *chosen], stderr=subprocess.DEVNULL
         )

@@ -67,12 +67,7 @@ def recipe(job: Job) -> dict[str, Any]:
 
 
 def open_queue(settings: Settings) -> Queue:
-    return Queue(
-        db.open_engine(settings.database_url),
-        lease_seconds=settings.queue.lease_seconds,
-        max_attempts=settings.queue.max_attempts,
-        max_waiting_per_person=settings.queue.max_waiting_per_person,
-    )
+    return Queue(db.open_engine(settings.database_url), **vars(settings.queue))
 
 
 def open_executor(settings: Settings) -> Executor:
