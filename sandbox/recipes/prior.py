@@ -42,7 +42,6 @@ class PriorRecipe:
             )
         )
         self.network.fit(vqgan.codebook[self.codes[:CODES_FITTED].flatten().long()])
-        self.book = self.network.project(vqgan.codebook.T[None, :, :, None])[0, :, :, 0].T
         self.imagine = torch.compile(self.network)
         self.learner = Learner(
             self.network, self.random, LEARNING_RATE, WARM_UP, weight_decay=0.02, averaging=0.998
@@ -50,7 +49,7 @@ class PriorRecipe:
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         indices = torch.randint(len(self.codes), (BATCH,), generator=self.random)
-        clean = self.book[self.codes[indices].long()].permute(0, 3, 1, 2).contiguous()
+        clean = self.network.project(self.vqgan.embed(self.codes[indices].long()))
         text = self.captions.batch(indices, self.random)[:, :LONGEST]
         heard = (text != 0) & (torch.rand(BATCH, 1, generator=self.random) >= SILENT_SHARE)
         time = torch.sigmoid(torch.randn(BATCH, generator=self.random) + NOISIER)
@@ -59,8 +58,9 @@ class PriorRecipe:
         with torch.autocast("cpu", torch.bfloat16):
             imagined = self.imagine(noisy, time, text, heard).float()
         square = (imagined - clean).square()
-        self.learner.update((square / blend.clamp(min=LEAST_TIME) ** 2).mean(), step, progress)
-        return {"square": square.mean().item()}
+        loss = (square / blend.clamp(min=LEAST_TIME) ** 2).mean()
+        self.learner.update(loss, step, progress)
+        return {"loss": loss.item(), "square": square.mean().item()}
 
     def shipped(self) -> LatentFlow:
         return copy.deepcopy(self.learner.average.module).eval()
