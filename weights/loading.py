@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPModel, PreTrainedTokenizerBase
 
 from networks import latent_flow
+from networks.biggan import BigGAN, BigGANConfig, fold_spectral_norm
 from networks.latent_flow import LatentFlow
 from networks.vqgan import VQGAN, VQGANConfig
 from weights.errors import WeightsError
@@ -57,6 +58,32 @@ def load_vqgan(config_path: Path, weights_path: Path, device: str = "cpu") -> VQ
             f"{weights_path} does not fit {config_path}; install the two from the same source."
         ) from error
     return model.eval().requires_grad_(False)
+
+
+def load_biggan(config_path: Path, weights_path: Path, device: str = "cpu") -> BigGAN:
+    """Load a BigGAN-deep in float32 from safetensors or an original checkpoint.
+
+    ``config_path`` is a json file in the original's layout. The original's spectral normalisation is folded
+    into plain weights.
+
+    Raises:
+        WeightsError: a file is missing or damaged, or the weights do not fit the configuration.
+    """
+    try:
+        config = BigGANConfig.from_json(config_path)
+    except ValueError as error:
+        raise WeightsError(f"{error} Install the weights again.") from error
+    # the original's were transposed from TensorFlow's and kept those strides
+    tensors = {name: tensor.float().contiguous() for name, tensor in _read_tensors(weights_path).items()}
+    try:
+        with torch.device("meta"):
+            model = BigGAN(config)
+        model.load_state_dict(fold_spectral_norm(tensors), assign=True)
+    except (LookupError, RuntimeError) as error:
+        raise WeightsError(
+            f"{weights_path} does not fit {config_path}; install the two from the same source."
+        ) from error
+    return model.to(device).eval().requires_grad_(False)
 
 
 def load_clip(folder: Path, device: str = "cpu") -> ClipParts:

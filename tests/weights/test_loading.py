@@ -1,5 +1,6 @@
 """Weights files become networks that are ready for use."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from networks.biggan import BigGAN, BigGANConfig
 from networks.latent_flow import LatentFlow, LatentFlowConfig, save_prior
 from networks.vqgan import VQGAN, VQGANConfig
 from weights.errors import WeightsError
-from weights.loading import OPENAI_MEAN, load_clip, load_prior, load_vqgan
+from weights.loading import OPENAI_MEAN, load_biggan, load_clip, load_prior, load_vqgan
+from weights.reader import read_checkpoint
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = VQGANConfig(
@@ -42,7 +45,7 @@ def assert_frozen(model: torch.nn.Module) -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def assert_same_weights(model: VQGAN, other: VQGAN) -> None:
+def assert_same_weights(model: torch.nn.Module, other: torch.nn.Module) -> None:
     state = other.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
@@ -106,6 +109,114 @@ def test_missing_safetensors_are_named(saved_vqgan: tuple[Path, Path, VQGAN]) ->
     weights.unlink()
     with pytest.raises(WeightsError, match=r"vqgan\.safetensors cannot be read"):
         load_vqgan(config, weights, "cpu")
+
+
+GOLDEN_BIGGAN = GOLDEN / "biggan_deep.config.json", GOLDEN / "biggan_deep.bin"
+
+
+@pytest.fixture
+def saved_biggan(tmp_path: Path) -> tuple[Path, Path, BigGAN]:
+    """As a training of ours would save it: plain weights."""
+    torch.manual_seed(0)
+    layers = ((True, 16, 4), (False, 4, 4), (True, 4, 1))
+    model = BigGAN(BigGANConfig(16, 4, 6, 8, num_classes=3, layers=layers, attention_layer_position=1))
+    config, weights = tmp_path / "biggan.json", tmp_path / "biggan.safetensors"
+    model.config.to_json(config)
+    save_file(model.state_dict(), weights)
+    return config, weights, model
+
+
+def test_loads_an_original_biggan() -> None:
+    expected = torch.load(GOLDEN / "biggan_deep.expected.pt", weights_only=True)
+    model = load_biggan(*GOLDEN_BIGGAN)
+    assert_frozen(model)
+    images = model(expected["z"], expected["class_vector"], 0.4)
+    torch.testing.assert_close(images, expected["image_truncation_0.4"], atol=1e-4, rtol=0.0)
+
+
+def test_loads_an_original_biggan_kept_as_safetensors(tmp_path: Path) -> None:
+    config, checkpoint = GOLDEN_BIGGAN
+    save_file(read_checkpoint(checkpoint), tmp_path / "biggan.safetensors")
+    assert_same_weights(load_biggan(config, tmp_path / "biggan.safetensors"), load_biggan(config, checkpoint))
+
+
+def test_loads_a_biggan_as_old_and_as_strided_as_the_published_ones(tmp_path: Path) -> None:
+    """Written by PyTorch 1.0, the weights transposed from TensorFlow's without moving a number."""
+    config, checkpoint = GOLDEN_BIGGAN
+    state = read_checkpoint(checkpoint)
+    for name, tensor in state.items():
+        if tensor.dim() == 4:
+            state[name] = tensor.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
+    torch.save(state, tmp_path / "biggan.bin", _use_new_zipfile_serialization=False)
+    model = load_biggan(config, tmp_path / "biggan.bin")
+    assert_same_weights(model, load_biggan(config, checkpoint))
+    assert all(tensor.is_contiguous() for tensor in model.state_dict().values())
+
+
+def test_loads_a_biggan_of_plain_weights_in_float32(saved_biggan: tuple[Path, Path, BigGAN]) -> None:
+    config, weights, original = saved_biggan
+    model = load_biggan(config, weights)
+    assert_frozen(model)
+    assert_same_weights(model, original)
+    save_file({name: tensor.half() for name, tensor in original.state_dict().items()}, weights)
+    assert {tensor.dtype for tensor in load_biggan(config, weights).state_dict().values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 64, GOLDEN_BIGGAN[1].read_bytes()[:100_000]])
+def test_a_damaged_biggan_is_refused(content: bytes, tmp_path: Path) -> None:
+    for name in ("biggan.bin", "biggan.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(WeightsError, match=rf"{name} is damaged.*; install it again\.$"):
+            load_biggan(GOLDEN_BIGGAN[0], tmp_path / name)
+
+
+def test_a_missing_biggan_is_named(saved_biggan: tuple[Path, Path, BigGAN]) -> None:
+    config, weights, _ = saved_biggan
+    with pytest.raises(WeightsError, match=r"gone\.bin cannot be read"):
+        load_biggan(config, weights.with_name("gone.bin"))
+    config.unlink()
+    with pytest.raises(WeightsError, match=r"biggan\.json does not describe a BigGAN-deep"):
+        load_biggan(config, weights)
+
+
+def test_weights_of_something_else_are_no_biggan(
+    saved_biggan: tuple[Path, Path, BigGAN], saved_vqgan: tuple[Path, Path, VQGAN], tmp_path: Path
+) -> None:
+    config, weights, _ = saved_biggan
+    foreign = [GOLDEN / "vqgan.ckpt", saved_vqgan[1], GOLDEN_BIGGAN[1]]
+    for path in foreign:
+        with pytest.raises(WeightsError, match=rf"{path.name} does not fit .*biggan\.json; install the two"):
+            load_biggan(config, path)
+    with pytest.raises(WeightsError, match="does not describe a BigGAN-deep"):
+        load_biggan(GOLDEN / "vqgan.yaml", weights)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {"generator.gen_z.weight_u": torch.ones(3)},
+        {"generator.gen_z.weight_orig": torch.ones(())},
+        {"generator.gen_z.weight_v": None},
+        {"generator.bn.running_means": torch.zeros(50, 8)},
+    ],
+)
+def test_a_biggan_with_a_tensor_of_another_kind_is_refused(
+    spoiled: dict[str, torch.Tensor | None], tmp_path: Path
+) -> None:
+    tensors = {**read_checkpoint(GOLDEN_BIGGAN[1]), **spoiled}
+    torch.save({name: tensor for name, tensor in tensors.items() if tensor is not None}, tmp_path / "b.bin")
+    with pytest.raises(WeightsError, match=r"b\.bin does not fit"):
+        load_biggan(GOLDEN_BIGGAN[0], tmp_path / "b.bin")
+
+
+def test_a_biggan_too_large_for_any_machine_is_refused_at_once(
+    saved_biggan: tuple[Path, Path, BigGAN],
+) -> None:
+    config, weights, _ = saved_biggan
+    for width in (10**6, 10**15):
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"channel_width": width}))
+        with pytest.raises(WeightsError, match="does not fit"):
+            load_biggan(config, weights)
 
 
 @pytest.fixture(scope="module")
