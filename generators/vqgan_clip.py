@@ -23,6 +23,7 @@ from weights.loading import load_clip, load_prior, load_vqgan
 
 ROUNDS = 12
 """In so many rounds the prior goes from noise to a scene."""
+SETTLING_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,17 @@ class Networks:
     prior: LatentFlow | None
     device: torch.device
 
+    def autocast(self) -> torch.autocast:
+        """What the prior, whose weights are float32, computes in."""
+        dtype = self.clip.dtype
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
 
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
-    """Frames from the start to the finished picture: the prior's rounds, then the steps of guidance.
+    """Frames from the start to the finished picture.
+
+    First the prior's rounds, then the steps of guidance, then the prior once more: guidance leaves stains in
+    the picture, and the prior knows that no scene has them.
 
     Raises:
         GenerationError: the weights are missing or damaged, or have no prior to start from.
@@ -52,9 +61,10 @@ def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
         forming, latent = _imagine(spec, networks, text, random)
     else:
         latent = _noise(spec, networks, random)
-    rounds = ROUNDS - 1 if spec.init is Start.PRIOR else 0  # the last round is where guidance starts
+    before = ROUNDS - 1 if spec.init is Start.PRIOR else 0  # the last round is where guidance starts
+    after = SETTLING_ROUNDS if _settles(spec, networks) else 0
     for step, picture in enumerate(forming):
-        yield Frame(_to_bytes(picture), step, rounds + spec.steps)
+        yield Frame(_to_bytes(picture), step, before + spec.steps + after)
     optimiser = LatentOptimiser(
         vqgan=networks.vqgan,
         clip=networks.clip,
@@ -66,10 +76,15 @@ def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     )
     if context.resume:
         optimiser.restore(context.resume)
-    yield from _refine(optimiser, rounds, spec.steps)
+    yield from _refine(optimiser, spec.steps, before, after)
+    if after:
+        steps = before + optimiser.step + after
+        for step, picture in enumerate(_settle(spec, networks, optimiser), steps - after + 1):
+            score = networks.clip.score(picture, text).item()
+            yield Frame(_to_bytes(picture), step, steps, {"score": score})
 
 
-def _refine(optimiser: LatentOptimiser, rounds: int, steps: int) -> Iterator[Frame]:
+def _refine(optimiser: LatentOptimiser, steps: int, before: int, after: int) -> Iterator[Frame]:
     loss: float | None = None
     while True:
         picture = optimiser.picture()
@@ -80,14 +95,42 @@ def _refine(optimiser: LatentOptimiser, rounds: int, steps: int) -> Iterator[Fra
         finished = optimiser.step >= steps or optimiser.convergence.reached
         yield Frame(
             image=_to_bytes(picture),
-            step=rounds + optimiser.step,
-            steps=rounds + (optimiser.step if finished else steps),
+            step=before + optimiser.step,
+            steps=before + (optimiser.step if finished else steps) + after,
             numbers=numbers,
             checkpoint=optimiser.dump,
         )
         if finished:
             return
         loss = optimiser.advance(picture)
+
+
+def _settles(spec: VqganClipSpec, networks: Networks) -> bool:
+    return bool(
+        spec.init is Start.PRIOR
+        and spec.steps
+        and spec.settling
+        and networks.prior
+        and _grid(spec, networks) == (networks.prior.config.grid,) * 2
+    )
+
+
+@torch.no_grad()
+def _settle(spec: VqganClipSpec, networks: Networks, optimiser: LatentOptimiser) -> Iterator[Tensor]:
+    assert networks.prior is not None
+    ids, heard = networks.clip.tokens([spec.prompt])
+    rounds = sample_rounds(
+        networks.prior,
+        ids,
+        heard,
+        optimiser.random,
+        rounds=SETTLING_ROUNDS,
+        start=optimiser.latent,
+        afresh=spec.settling,
+    )
+    with networks.autocast():
+        latents = list(rounds)
+    return (_draw(networks, latent) for latent in latents)
 
 
 @torch.no_grad()
@@ -105,8 +148,7 @@ def _imagine(
     if networks.prior is None:
         raise GenerationError(f"The weights '{spec.weights}' have no prior; choose the start 'noise'.")
     ids, heard = networks.clip.tokens([spec.prompt] * spec.candidates)
-    dtype = networks.clip.dtype
-    with torch.autocast(networks.device.type, dtype, enabled=dtype != torch.float32):
+    with networks.autocast():
         rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS))
     best = networks.clip.score(_draw(networks, rounds[-1]), text).argmax()
     size = (spec.height, spec.width)
@@ -114,7 +156,7 @@ def _imagine(
     if networks.prior.config.grid * networks.vqgan.downsampling == spec.height == spec.width:
         latent = rounds[-1][best, None]
     else:
-        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(dtype))
+        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(networks.clip.dtype))
     return pictures[:-1], latent.float()
 
 

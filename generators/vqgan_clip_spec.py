@@ -34,7 +34,7 @@ class VqganClipSpec(GenerationSpec):
         json_schema_extra={"unit": "pixels"},
     )
     steps: int = Field(
-        default=60,
+        default=30,
         ge=0,
         le=2000,
         title="Steps",
@@ -69,5 +69,14 @@ class VqganClipSpec(GenerationSpec):
         le=1,
         title="Learning rate",
         description="How far one step moves the latent.",
+        json_schema_extra={"advanced": True},
+    )
+    settling: float = Field(
+        default=0.4,
+        ge=0,
+        lt=1,
+        title="Settling",
+        description="How much of the guided picture the prior then imagines afresh: it washes out stains. "
+        "0 leaves the picture as guidance made it.",
         json_schema_extra={"advanced": True},
     )

@@ -171,19 +171,25 @@ def sample_rounds(
     *,
     rounds: int = 12,
     text_strength: float = 3.0,
+    start: Tensor | None = None,
+    afresh: float = 1.0,
 ) -> Iterator[Tensor]:
     """From noise to latents in a few steps along the flow.
 
-    ``text_strength`` is the scale of classifier-free guidance (Ho and Salimans 2022). All random numbers come
-    from the CPU, so that a seed means the same on every device.
+    ``text_strength`` is the scale of classifier-free guidance (Ho and Salimans 2022). With ``start``, VQGAN
+    latents (B, embed_dim, grid, grid), only the share ``afresh`` of it becomes noise, and what the network
+    believes in is kept (Meng et al., "SDEdit", 2022). All random numbers come from the CPU, so that a seed
+    means the same on every device.
 
     Yields:
         (B, embed_dim, grid, grid) VQGAN latents after each round: what the network makes of the noise so far.
     """
     grid = flow.config.grid
     x = torch.randn(len(text), flow.config.directions, grid, grid, generator=random).to(text.device)
+    if start is not None:
+        x = flow.project(start).lerp(x, afresh)
     both_texts, both_heard = text.repeat(2, 1), torch.cat([heard, torch.zeros_like(heard)])
-    for now, then in itertools.pairwise(_times(rounds)):
+    for now, then in itertools.pairwise(_times(rounds, afresh)):
         time = torch.full((len(both_texts),), now, device=x.device)
         with_text, without = flow(x.repeat(2, 1, 1, 1), time, both_texts, both_heard).float().chunk(2)
         clean = without + text_strength * (with_text - without)
@@ -191,10 +197,10 @@ def sample_rounds(
         x = clean + then / now * (x - clean)
 
 
-def _times(rounds: int) -> list[float]:
-    """From 1 to 0, closer together where there is most noise: that is where the layout is decided."""
+def _times(rounds: int, first: float) -> list[float]:
+    """From ``first`` to 0, closer together where there is most noise: that is where the layout is decided."""
     even = [1 - done / rounds for done in range(rounds + 1)]
-    return [SHIFT * time / (1 + (SHIFT - 1) * time) for time in even]
+    return [first * SHIFT * time / (1 + (SHIFT - 1) * time) for time in even]
 
 
 def save_prior(flow: LatentFlow, path: Path) -> None:

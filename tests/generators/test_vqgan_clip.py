@@ -11,7 +11,7 @@ import torch
 
 from generators.contract import Context, Frame, GenerationError
 from generators.registry import load, parse_spec
-from generators.vqgan_clip import ROUNDS
+from generators.vqgan_clip import ROUNDS, SETTLING_ROUNDS
 from settings import ROOT
 from weights import catalogue
 
@@ -30,13 +30,28 @@ def same(a: Frame, b: Frame) -> bool:
     return np.array_equal(a.image, b.image) and a.numbers == b.numbers
 
 
-def test_frames_run_through_the_priors_rounds_and_guidances_steps() -> None:
+def test_frames_run_through_the_start_the_guidance_and_the_settling() -> None:
     drawn = frames()
-    assert [frame.step for frame in drawn] == list(range(ROUNDS + 3))
-    assert all(frame.steps == ROUNDS - 1 + 3 for frame in drawn)
+    last = ROUNDS - 1 + 3 + SETTLING_ROUNDS
+    assert [frame.step for frame in drawn] == list(range(last + 1))
+    assert all(frame.steps == last for frame in drawn)
     assert all(frame.image.shape == (128, 128, 3) and frame.image.dtype == np.uint8 for frame in drawn)
     assert "score" in drawn[ROUNDS - 1].numbers
-    assert "loss" in drawn[-1].numbers
+    assert "loss" in drawn[ROUNDS].numbers
+    assert "score" in drawn[-1].numbers
+
+
+def test_without_settling_the_picture_is_as_guidance_left_it() -> None:
+    settled, guided = frames(), frames(settling=0)
+    assert len(guided) == len(settled) - SETTLING_ROUNDS
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(guided, settled, strict=False))
+    assert not np.array_equal(guided[-1].image, settled[-1].image)
+
+
+def test_settling_keeps_what_is_in_the_picture() -> None:
+    drawn = frames(steps=1)
+    guided, settled = (drawn[at].image.astype(float) for at in (ROUNDS, -1))
+    assert np.abs(guided - settled).mean() < 25
 
 
 @pytest.mark.parametrize("init", ["prior", "noise"])
@@ -61,7 +76,7 @@ def test_a_resumed_picture_ends_in_the_same_pixels() -> None:
     saved = checkpoint()
     rest = list(straight)
     resumed = list(generate(spec, Context("cpu", WEIGHTS, resume=saved)))
-    assert [frame.step for frame in resumed] == [ROUNDS + 2, ROUNDS + 3, ROUNDS + 4, ROUNDS + 5]
+    assert [frame.step for frame in resumed] == list(range(ROUNDS + 2, ROUNDS + 6 + SETTLING_ROUNDS))
     assert all(np.array_equal(a.image, b.image) for a, b in zip(rest, resumed[1:], strict=True))
 
 
@@ -86,7 +101,7 @@ def test_any_size_can_be_drawn_from_either_start(width: int, height: int) -> Non
 
 @pytest.mark.parametrize("prompt", ["a cyberpunk zeppelin", "日本の猫", "!!!", "x" * 500, "word " * 100])
 def test_words_it_does_not_know_are_no_error(prompt: str) -> None:
-    assert frames(prompt=prompt, steps=1)[-1].step == ROUNDS
+    assert frames(prompt=prompt, steps=1)[-1].step == ROUNDS + SETTLING_ROUNDS
 
 
 def test_nothing_is_drawn_from_global_randomness() -> None:

@@ -107,3 +107,15 @@ def test_saved_and_loaded_it_imagines_the_same(flow: LatentFlow, tmp_path: Path)
     expected, found = (network(noise(), TIME, TEXT, TEXT != 0) for network in (flow, loaded))
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.01)
     torch.testing.assert_close(loaded.basis, flow.basis, atol=2e-3, rtol=0)
+
+
+def test_from_a_start_only_a_share_is_imagined_afresh(flow: LatentFlow) -> None:
+    start = flow.lift(noise())
+    random = torch.Generator().manual_seed(1)
+    seen = []
+    flow.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[1])))
+    list(sample_rounds(flow, TEXT, TEXT != 0, random, rounds=2, start=start, afresh=0.25))
+    first, time = seen[0]
+    expected = 0.75 * noise() + 0.25 * torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(first[:2], expected)
+    assert (time == 0.25).all()

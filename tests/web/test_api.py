@@ -144,7 +144,7 @@ def test_a_pair_is_judged_once_and_counts(client: TestClient, draw: Draw) -> Non
 def test_generators_come_with_their_schema_and_weights(client: TestClient) -> None:
     (generator,) = client.get("/generators").json()
     assert generator["name"] == "vqgan_clip"
-    assert generator["parameters"]["properties"]["steps"]["default"] == 60
+    assert generator["parameters"]["properties"]["steps"]["default"] == 30
     assert generator["weights"][0]["examples"]
 
 
