@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -129,7 +130,7 @@ class _Bars:
     """One progress bar a file."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def __enter__(self) -> "_Bars":
         return self

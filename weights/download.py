@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -52,8 +52,8 @@ def fetch(source: str, part: Path, size: int | None, checked: bool, progress: Pr
     with _locked(part) as file:
         origin = _origin(part)
         start = file.tell() if checked or _can_go_on(origin, source) else 0
-        answer = _ask(source, start, None if checked else origin and origin.version)
-        with answer:
+        version = None if checked or origin is None else origin.version
+        with _ask(source, start, version) as answer:
             start = _start(answer, start)
             total = None if answer.length is None else start + answer.length
             _refuse_what_is_no_such_file(answer, total, size)
@@ -104,7 +104,7 @@ def _ask(source: str, start: int, version: str | None) -> HTTPResponse:
         if version is not None:
             headers["If-Range"] = version
     try:
-        return urlopen(Request(source, headers=headers), timeout=TIMEOUT_SECONDS)
+        return cast(HTTPResponse, urlopen(Request(source, headers=headers), timeout=TIMEOUT_SECONDS))
     except HTTPError as error:
         error.close()
         if error.code == 416 and start:  # what is kept is longer than the file
