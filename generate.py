@@ -38,8 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     """Submit, follow, save; returns the exit status."""
     try:
         asked = _parser(_generator_named_in(arguments)).parse_intermixed_args(arguments)
-        spec = registry.parse_spec(asked.generator, _parameters(asked))
-        desk = open_desk(load_settings(asked.settings))
+        settings = load_settings(asked.settings)
+        spec = registry.parse_spec(asked.generator, _parameters(asked), Path(settings.weights_dir))
+        desk = open_desk(settings)
         asked.save_dir.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max_workers=1) as threads:
             job = desk.queue.enqueue(asked.generator, spec.model_dump(mode="json"), submitter=_submitter())

@@ -4,7 +4,6 @@ It takes jobs from the queue until SIGTERM or SIGINT, then hands the job in work
 It leaves with 2 when what it was told cannot be used, with 1 when the database or the store cannot.
 """
 
-import hashlib
 import importlib.metadata
 import logging
 import platform
@@ -30,6 +29,7 @@ from jobs.queue import Queue
 from jobs.records import Job
 from settings import Settings, SettingsError, load_settings
 from weights import catalogue
+from weights.files import known_hashes
 
 _VERSIONS_OF = ("torch", "numpy", "pillow", "transformers", "kornia")
 
@@ -84,7 +84,7 @@ def _choose_device(wanted: str) -> str:
 
 def _painter(device: str, weights_dir: Path) -> Painter:
     def generate(job: Job, resume: bytes | None) -> Generator[Frame, None, None]:
-        spec = registry.parse_spec(job.generator, job.spec)
+        spec = registry.parse_spec(job.generator, job.spec, weights_dir)
         yield from registry.load(job.generator)(spec, Context(device, weights_dir, resume))
 
     def recipe(job: Job) -> Mapping[str, Any]:
@@ -105,16 +105,10 @@ def _versions() -> dict[str, str]:
     return own | {package: importlib.metadata.version(package) for package in _VERSIONS_OF}
 
 
-@cache
-def _hashes(weights: str, weights_dir: Path) -> dict[str, str]:
-    """SHA-256 of every installed file of the set of weights."""
+def _hashes(weights: str, weights_dir: Path) -> dict[str, str | None]:
+    """SHA-256 of every file of the set of weights; that they have it was verified before drawing."""
     entry = next(entry for entry in catalogue.entries() if entry.name == weights)
-    networks = [weights_dir / network for network in entry.networks.values()]
-    files = [file for path in networks for file in (path, *path.rglob("*")) if file.is_file()]
-    return {
-        file.relative_to(weights_dir).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(files)
-    }
+    return known_hashes(entry, weights_dir)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -32,6 +33,7 @@ def open_studio() -> studio.Studio:
     db.migrate(settings.database_url)
     engine = db.open_engine(settings.database_url)
     artifacts = ArtifactStore(settings.artifact_url)
+    weights_dir = Path(settings.weights_dir)
     gallery = Gallery(engine, artifacts)
     try:
         gallery.import_samples(ROOT / "res" / "inferences")
@@ -43,11 +45,9 @@ def open_studio() -> studio.Studio:
         artifacts=artifacts,
         gallery=gallery,
         votes=Votes(engine),
-        generators=registry.GENERATORS,
-        parse_spec=registry.parse_spec,
-        unknown_words=lambda weights, prompt: catalogue.unknown_words(
-            weights, prompt, Path(settings.weights_dir)
-        ),
+        generators=registry.generators(weights_dir),
+        parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
+        unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),
     )
 
 

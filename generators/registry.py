@@ -3,29 +3,43 @@
 import importlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from generators.contract import Generate, GenerationSpec
 from generators.vqgan_clip_spec import VqganClipSpec
+from settings import ROOT, Settings
 from weights import catalogue
+from weights.files import is_installed
+
+DEFAULT_WEIGHTS = ROOT / Settings.weights_dir
 
 
 @dataclass(frozen=True)
 class GeneratorEntry:
-    """A way of generating: ``name`` is stored with jobs, ``module`` holds its ``generate``."""
+    """A way of generating: ``name`` is stored with jobs, ``module`` holds its ``generate``.
+
+    ``weights_dir`` is the folder in which sets of weights are installed.
+    """
 
     name: str
     title: str
     summary: str
     spec: type[GenerationSpec]
     module: str
+    weights_dir: Path = DEFAULT_WEIGHTS
 
     @property
     def weights(self) -> tuple[catalogue.WeightsEntry, ...]:
-        """The sets of weights that this generator can use, the preferred one first."""
+        """The installed sets of weights that this generator can use, the preferred one first."""
+        return tuple(w for w in self.known_weights if is_installed(w, self.weights_dir))
+
+    @property
+    def known_weights(self) -> tuple[catalogue.WeightsEntry, ...]:
+        """The sets of weights that this generator can use, installed or not."""
         return tuple(w for w in catalogue.entries() if self.name in w.generators)
 
 
@@ -47,6 +61,11 @@ class SpecError(ValueError):
     """What a person asked for cannot be done; the text says what is wrong and what to do."""
 
 
+def generators(weights_dir: Path) -> dict[str, GeneratorEntry]:
+    """The generators by name, with the weights that are installed in ``weights_dir``."""
+    return {name: replace(entry, weights_dir=weights_dir) for name, entry in GENERATORS.items()}
+
+
 def entry(name: str) -> GeneratorEntry:
     """Look a generator up. Raises SpecError for an unknown name."""
     if name not in GENERATORS:
@@ -54,23 +73,23 @@ def entry(name: str) -> GeneratorEntry:
     return GENERATORS[name]
 
 
-def parse_spec(generator: str, parameters: Mapping[str, Any]) -> GenerationSpec:
+def parse_spec(
+    generator: str, parameters: Mapping[str, Any], weights_dir: Path = DEFAULT_WEIGHTS
+) -> GenerationSpec:
     """Check ``parameters``, filling gaps with the chosen weights' defaults, then the spec's.
 
     A missing seed is drawn here, once, so that the stored job says what makes the picture again.
 
     Raises:
-        SpecError: one sentence a problem: unknown generator, weights or parameter, value out of bounds.
+        SpecError: one sentence a problem: unknown generator, weights or parameter, weights that are not
+            installed in ``weights_dir``, value out of bounds.
     """
-    chosen = entry(generator)
+    chosen = replace(entry(generator), weights_dir=weights_dir)
     given = {name: value for name, value in parameters.items() if value is not None}
     given.setdefault("seed", secrets.randbelow(2**32))
-    weights = str(given.setdefault("weights", chosen.weights[0].name))
-    usable = {w.name: w for w in chosen.weights}
-    if weights not in usable:
-        raise SpecError(f"{chosen.title} has no weights '{weights}'; choose one of {', '.join(usable)}.")
+    weights = _choose_weights(chosen, given.get("weights"))
     try:
-        return chosen.spec.model_validate({**usable[weights].defaults, **given})
+        return chosen.spec.model_validate({**weights.defaults, **given, "weights": weights.name})
     except ValidationError as error:
         raise SpecError(" ".join(_sentence(chosen.spec, problem) for problem in error.errors())) from error
 
@@ -78,6 +97,22 @@ def parse_spec(generator: str, parameters: Mapping[str, Any]) -> GenerationSpec:
 def load(generator: str) -> Generate:
     """Import the generator's code, torch and all."""
     return cast(Generate, importlib.import_module(entry(generator).module).generate)
+
+
+def _choose_weights(generator: GeneratorEntry, name: Any) -> catalogue.WeightsEntry:
+    """The set called ``name``, or the preferred one."""
+    usable = {weights.name: weights for weights in generator.weights}
+    if not usable:
+        raise SpecError(
+            f"No weights for {generator.title} are installed: python -m weights list shows what there is."
+        )
+    if name is None:
+        return generator.weights[0]
+    if str(name) in usable:
+        return usable[str(name)]
+    if str(name) in {weights.name for weights in generator.known_weights}:
+        raise SpecError(f"The weights '{name}' are not installed: run python -m weights download {name}.")
+    raise SpecError(f"{generator.title} has no weights '{name}'; choose one of {', '.join(usable)}.")
 
 
 def _sentence(spec: type[GenerationSpec], problem: Any) -> str:

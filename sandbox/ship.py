@@ -19,9 +19,10 @@ def main() -> None:
     entries = OmegaConf.load(CATALOGUE)
     (sandbox,) = (entry for entry in entries if entry.name == "sandbox")
     files = [_describe(path) for path in sorted(WEIGHTS.rglob("*")) if path.is_file()]
-    sandbox.files = [file.model_dump() for file in files if Path(file.path).name not in NOT_FOR_DRAWING]
+    drawing = [file for file in files if Path(file.path).name not in NOT_FOR_DRAWING]
+    sandbox.files = [file.model_dump(exclude_defaults=True) for file in drawing]
     OmegaConf.save(entries, CATALOGUE)
-    print(f"{len(sandbox.files)} files, {sum(file.size for file in files) / 1e6:.1f} MB with the judge")
+    print(f"{len(sandbox.files)} files, {sum(file.space for file in files) / 1e6:.1f} MB with the judge")
 
 
 def _describe(path: Path) -> WeightsFile:

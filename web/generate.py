@@ -58,6 +58,9 @@ def _settings(house: Studio) -> tuple[Generator, Weights, dict[str, Any]]:
     with st.grid(2, min_column_width=130, gap=(12, 16)):
         generator = _select("Generator", house.generators, key="generator")
         choices = {weights.name: weights for weights in generator.weights}
+        if not choices:
+            st.error("No weights are installed: `python -m weights list` shows what there is.")
+            st.stop()
         weights = _select("Weights", choices, key=f"{generator.name}.weights")
     st.caption(f"{generator.summary} The weights {weights.title} know {weights.draws}.")
     wanted = form.parameters(generator.spec, weights.defaults)

@@ -1,12 +1,14 @@
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.registry import GENERATORS, SpecError, parse_spec
+from generators.registry import GENERATORS, SpecError, generators, parse_spec
 from weights import catalogue
+from weights.files import record
 
 PROMPT = "a red circle on a blue background"
 
@@ -172,3 +174,54 @@ def test_weights_defaults_stand_between_what_is_asked_and_the_specs_own(
 def test_the_first_set_of_weights_is_chosen_when_none_is_asked_for() -> None:
     for name, entry in GENERATORS.items():
         assert parse_spec(name, {"prompt": PROMPT}).weights == entry.weights[0].name
+
+
+OFFICIAL = [w.name for w in GENERATORS["vqgan_clip"].known_weights if w.name != "sandbox"]
+
+
+def pretend_to_install(name: str, weights_dir: Path) -> None:
+    """Put empty files where the set's belong."""
+    entry = next(entry for entry in catalogue.entries() if entry.name == name)
+    for file in entry.files:
+        path = weights_dir / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        record(path, "", "nowhere")
+
+
+def test_only_installed_weights_are_offered(tmp_path: Path) -> None:
+    generator = generators(tmp_path)["vqgan_clip"]
+    assert generator.weights == ()
+
+    pretend_to_install("vqgan-imagenet-1024", tmp_path)
+
+    assert [weights.name for weights in generator.weights] == ["vqgan-imagenet-1024"]
+    assert parse_spec("vqgan_clip", {"prompt": PROMPT}, tmp_path).weights == "vqgan-imagenet-1024"
+
+
+def test_weights_that_are_not_installed_are_refused_with_how_to_get_them() -> None:
+    with pytest.raises(SpecError) as refusal:
+        parse_spec("vqgan_clip", {"prompt": PROMPT, "weights": "vqgan-coco"})
+
+    assert str(refusal.value) == (
+        "The weights 'vqgan-coco' are not installed: run python -m weights download vqgan-coco."
+    )
+
+
+def test_without_any_weights_the_way_to_some_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="No weights .* are installed: python -m weights list"):
+        parse_spec("vqgan_clip", {"prompt": PROMPT}, tmp_path)
+
+
+@pytest.mark.parametrize("weights", OFFICIAL)
+def test_official_weights_bring_larger_pictures_and_start_from_noise(weights: str, tmp_path: Path) -> None:
+    pretend_to_install(weights, tmp_path)
+
+    spec = parse_spec("vqgan_clip", {"prompt": PROMPT, "weights": weights}, tmp_path).model_dump()
+
+    assert {name: spec[name] for name in ("width", "height", "cutouts", "init")} == {
+        "width": 304,
+        "height": 304,
+        "cutouts": 32,
+        "init": "noise",
+    }

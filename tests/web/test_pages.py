@@ -1,9 +1,14 @@
 """The pages on an empty studio, run without a browser."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from generators import registry
 from settings import ROOT
+from web import studio
 from web.studio import Studio
 
 EMPTY = {
@@ -21,6 +26,14 @@ def test_an_empty_page_says_what_to_do(file: str, house: Studio) -> None:
     shown = " ".join(html.value for html in page.main.html)
     for words in EMPTY[file]:
         assert words in shown
+
+
+def test_without_any_weights_the_page_says_how_to_get_some(house: Studio, tmp_path: Path) -> None:
+    bare = replace(house, generators=registry.generators(tmp_path))
+    studio.use(lambda: bare)
+    page = AppTest.from_file(str(ROOT / "web" / "main.py")).run(timeout=60)
+    assert not page.exception
+    assert page.error[0].value == "No weights are installed: `python -m weights list` shows what there is."
 
 
 def test_unknown_words_are_told(house: Studio) -> None:

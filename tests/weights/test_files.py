@@ -78,13 +78,13 @@ def test_a_folder_in_a_files_place_is_refused(entry: WeightsEntry, tmp_path: Pat
         verify(entry, tmp_path)
 
 
-def test_the_hash_names_the_content_whatever_the_order() -> None:
+def test_the_hash_names_the_content_whatever_the_order(tmp_path: Path) -> None:
     backwards = dict(reversed(CONTENTS.items()))
-    assert weights_hash(make_entry(CONTENTS)) == weights_hash(make_entry(backwards))
-    assert len(weights_hash(make_entry(CONTENTS))) == 16
+    assert weights_hash(make_entry(CONTENTS), tmp_path) == weights_hash(make_entry(backwards), tmp_path)
+    assert len(weights_hash(make_entry(CONTENTS), tmp_path)) == 16
 
 
-def test_the_hash_changes_with_content_and_place() -> None:
+def test_the_hash_changes_with_content_and_place(tmp_path: Path) -> None:
     swapped = dict(zip(CONTENTS, reversed(CONTENTS.values()), strict=True))
     changed = {**CONTENTS, "set/vqgan.safetensors": b"numberz"}
-    assert len({weights_hash(make_entry(contents)) for contents in (CONTENTS, swapped, changed)}) == 3
+    assert len({weights_hash(make_entry(c), tmp_path) for c in (CONTENTS, swapped, changed)}) == 3
