@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import db
 from generators.registry import parse_spec
 from jobs.queue import Queue
-from jobs.records import Job
+from jobs.records import Job, JobState
 from settings import ROOT, load_settings
 
 PROMPT = "a woman with long blond hair and glasses"
@@ -57,6 +57,8 @@ def measure(queue: Queue, seed: int) -> tuple[float, float, float]:
     claimed = _wait(queue, job, lambda now: now.started_at is not None)
     shown = _wait(queue, job, lambda now: now.progress is not None or now.state.is_final)
     finished = _wait(queue, job, lambda now: now.state.is_final)
+    if queue.get(job.id).state is not JobState.SUCCEEDED:
+        sys.exit(f"The job ended as {queue.get(job.id).state}: {queue.get(job.id).error}")
     return claimed - submitted, shown - claimed, finished - submitted
 
 

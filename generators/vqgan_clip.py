@@ -35,11 +35,6 @@ class Networks:
     prior: LatentFlow | None
     device: torch.device
 
-    def autocast(self) -> torch.autocast:
-        """What the prior, whose weights are float32, computes in."""
-        dtype = self.clip.dtype
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
-
 
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """Frames from the start to the finished picture.
@@ -119,7 +114,7 @@ def _settles(spec: VqganClipSpec, networks: Networks) -> bool:
 def _settle(spec: VqganClipSpec, networks: Networks, optimiser: LatentOptimiser) -> Iterator[Tensor]:
     assert networks.prior is not None
     ids, heard = networks.clip.tokens([spec.prompt])
-    rounds = sample_rounds(
+    for latents in sample_rounds(
         networks.prior,
         ids,
         heard,
@@ -127,10 +122,9 @@ def _settle(spec: VqganClipSpec, networks: Networks, optimiser: LatentOptimiser)
         rounds=SETTLING_ROUNDS,
         start=optimiser.latent,
         afresh=spec.settling,
-    )
-    with networks.autocast():
-        latents = list(rounds)
-    return (_draw(networks, latent) for latent in latents)
+        dtype=networks.clip.dtype,
+    ):
+        yield _draw(networks, latents)
 
 
 @torch.no_grad()
@@ -148,15 +142,15 @@ def _imagine(
     if networks.prior is None:
         raise GenerationError(f"The weights '{spec.weights}' have no prior; choose the start 'noise'.")
     ids, heard = networks.clip.tokens([spec.prompt] * spec.candidates)
-    with networks.autocast():
-        rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS))
+    dtype = networks.clip.dtype
+    rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS, dtype=dtype))
     best = networks.clip.score(_draw(networks, rounds[-1]), text).argmax()
     size = (spec.height, spec.width)
     pictures = [_resize(_draw(networks, latents[best, None]), size) for latents in rounds]
     if networks.prior.config.grid * networks.vqgan.downsampling == spec.height == spec.width:
         latent = rounds[-1][best, None]
     else:
-        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(networks.clip.dtype))
+        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(dtype))
     return pictures[:-1], latent.float()
 
 

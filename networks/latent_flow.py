@@ -173,13 +173,14 @@ def sample_rounds(
     text_strength: float = 3.0,
     start: Tensor | None = None,
     afresh: float = 1.0,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """From noise to latents in a few steps along the flow.
 
     ``text_strength`` is the scale of classifier-free guidance (Ho and Salimans 2022). With ``start``, VQGAN
     latents (B, embed_dim, grid, grid), only the share ``afresh`` of it becomes noise, and what the network
-    believes in is kept (Meng et al., "SDEdit", 2022). All random numbers come from the CPU, so that a seed
-    means the same on every device.
+    believes in is kept (Meng et al., "SDEdit", 2022). The network computes in ``dtype``. All random numbers
+    come from the CPU, so that a seed means the same on every device.
 
     Yields:
         (B, embed_dim, grid, grid) VQGAN latents after each round: what the network makes of the noise so far.
@@ -191,7 +192,9 @@ def sample_rounds(
     both_texts, both_heard = text.repeat(2, 1), torch.cat([heard, torch.zeros_like(heard)])
     for now, then in itertools.pairwise(_times(rounds, afresh)):
         time = torch.full((len(both_texts),), now, device=x.device)
-        with_text, without = flow(x.repeat(2, 1, 1, 1), time, both_texts, both_heard).float().chunk(2)
+        with torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
+            imagined = flow(x.repeat(2, 1, 1, 1), time, both_texts, both_heard)
+        with_text, without = imagined.float().chunk(2)
         clean = without + text_strength * (with_text - without)
         yield flow.lift(clean)
         x = clean + then / now * (x - clean)

@@ -38,7 +38,7 @@ PAGES = {
 REFRESH = os.environ.get("REFRESH_SCREENSHOTS") == "1"
 PROMPTS = (
     "a red circle on a blue background",
-    "snowy mountains at sunset",
+    "mountains at sunset under a clear sky",
     "a pink flower with a yellow centre",
 )
 MAX_BYTES = 150_000

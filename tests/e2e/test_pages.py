@@ -122,8 +122,8 @@ def test_bad_input_is_told_in_one_sentence(new_person: NewPerson) -> None:
 
 def test_an_example_fills_the_prompt(new_person: NewPerson) -> None:
     page = new_person()
-    page.get_by_role("radio", name="snowy mountains at sunset").click()
-    expect(page.get_by_label("Prompt")).to_have_value("snowy mountains at sunset")
+    page.get_by_role("radio", name="mountains at sunset under a clear sky").click()
+    expect(page.get_by_label("Prompt")).to_have_value("mountains at sunset under a clear sky")
 
 
 def test_only_the_owner_may_delete(new_person: NewPerson) -> None:
