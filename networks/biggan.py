@@ -219,9 +219,9 @@ class BatchNorm(nn.Module):
     def normalise(self, x: Tensor, gain: Tensor, bias: Tensor, truncation: float) -> Tensor:
         """Normalise x (B, C, H, W), then scale and shift it by gain and bias, each (C,) or (B, C)."""
         if self.training:
-            var, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
-        else:
-            mean, var = (self._stored(table, truncation) for table in (self.running_means, self.running_vars))
+            x = F.batch_norm(x, None, None, training=True, eps=self.eps)
+            return torch.addcmul(bias.to(x.dtype)[..., None, None], x, gain.to(x.dtype)[..., None, None])
+        mean, var = (self._stored(table, truncation) for table in (self.running_means, self.running_vars))
         scale = gain.float() * (var + self.eps).rsqrt()
         shift = bias.float() - mean * scale
         scale, shift = (factor.to(x.dtype)[..., None, None] for factor in (scale, shift))

@@ -37,12 +37,13 @@ class Learner:
     warm_up: int
     weight_decay: float
     averaging: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.98)
     extra: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         trained = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            trained, lr=self.peak_rate, betas=(0.9, 0.98), weight_decay=self.weight_decay, fused=True
+            trained, lr=self.peak_rate, betas=self.betas, weight_decay=self.weight_decay, fused=True
         )
         update = get_ema_multi_avg_fn(self.averaging)
         self.average = AveragedModel(self.network, multi_avg_fn=update) if self.averaging else None
@@ -78,10 +79,19 @@ class Learner:
             self.average.load_state_dict(state["average"])
 
 
+class Resumable(Protocol):
+    """All that a run goes on from: a ``Learner``, or several."""
+
+    def state(self) -> dict[str, Any]: ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
+
 class Recipe(Protocol):
     """How one network is trained. ``progress`` runs from 0 to 1 over the budget and drives schedules."""
 
-    learner: Learner
+    @property
+    def learner(self) -> Resumable: ...
 
     def step(self, step: int, progress: float) -> dict[str, float]:
         """Take one optimiser step; returns losses by name."""

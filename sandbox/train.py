@@ -1,4 +1,4 @@
-"""Train what ``res/weights/sandbox`` ships: ``python -m sandbox.train vqgan|decoder|clip|prior|judge``.
+"""Train what ``res/weights/sandbox`` ships: ``python -m sandbox.train vqgan|decoder|clip|prior|biggan|judge``.
 
 A run keeps its checkpoint, log and samples in ``runs/NAME`` and goes on from there when started again; with
 its budget used up it exports the weights. One thread a process: two trainings side by side then share two
@@ -52,11 +52,18 @@ def _judge(data: SceneData, runs: Path) -> Recipe:
     return JudgeRecipe(data)
 
 
+def _biggan(data: SceneData, runs: Path) -> Recipe:
+    from sandbox.recipes.biggan import BigGANRecipe
+
+    return BigGANRecipe(data)
+
+
 RECIPES: dict[str, Callable[[SceneData, Path], Recipe]] = {
     "vqgan": _vqgan,
     "clip": _clip,
     "decoder": _decoder,
     "prior": _prior,
+    "biggan": _biggan,
     "judge": _judge,
 }
 
