@@ -4,12 +4,17 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from guidance.prompts import parse_prompt
 
 MAX_PROMPT_LENGTH = 500
+
+ImageRef = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""The SHA-256 of a picture that was handed in beside the spec; ``Context.images`` finds it."""
 
 
 class GenerationSpec(BaseModel):
@@ -17,7 +22,8 @@ class GenerationSpec(BaseModel):
 
     Every field carries a title, a help text (``description``), bounds and a default: the page's form,
     the command line's flags and the API's schema are derived from it. ``json_schema_extra`` may say
-    ``{"unit": ..., "advanced": True}``.
+    ``{"unit": ..., "group": ..., "image": True}``: fields of a group are shown together, folded away; an
+    ``ImageRef`` is an image, or with ``"mask": True`` what a person paints on one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
@@ -26,7 +32,8 @@ class GenerationSpec(BaseModel):
         min_length=1,
         max_length=MAX_PROMPT_LENGTH,
         title="Prompt",
-        description="What the picture should show.",
+        description="What the picture should show. Parts may have weights, negative ones keep things out: "
+        "a forest | oil painting:0.5 | people:-0.3. A ^ begins the next chapter of a story.",
     )
     weights: str = Field(
         title="Weights", description="Which set of trained networks draws and judges the picture."
@@ -46,6 +53,12 @@ class GenerationSpec(BaseModel):
             return prompt
         return "".join(" " if unicodedata.category(c) == "Cc" else c for c in prompt)
 
+    @field_validator("prompt")
+    @classmethod
+    def _well_formed(cls, prompt: str) -> str:
+        parse_prompt(prompt)
+        return prompt
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -64,17 +77,24 @@ class Frame:
     checkpoint: Callable[[], bytes] | None = None
 
 
+def no_images(reference: str) -> np.ndarray:
+    raise LookupError(reference)
+
+
 @dataclass(frozen=True)
 class Context:
     """What the house hands to a generator.
 
     ``device`` is a torch device name, ``weights_dir`` the folder of installed weights, ``resume`` the bytes
-    of an earlier frame's checkpoint or None.
+    of an earlier frame's checkpoint or None. ``images`` gives the picture of an ``ImageRef``, (height, width,
+    3) uint8, or raises LookupError. ``memory`` is how many bytes drawing may take, None for all there are.
     """
 
     device: str
     weights_dir: Path
     resume: bytes | None = None
+    images: Callable[[str], np.ndarray] = no_images
+    memory: int | None = None
 
 
 class GenerationError(Exception):
