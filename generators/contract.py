@@ -78,6 +78,7 @@ class Frame:
 
 
 def no_images(reference: str) -> np.ndarray:
+    """Where none were handed in."""
     raise LookupError(reference)
 
 

@@ -88,8 +88,8 @@ class GuidedSpec(GenerationSpec):
         ge=0,
         lt=1,
         title="Averaging",
-        description="Decay of a moving average over the latents of past steps: the picture shows the average. "
-        "0 shows each step as it is.",
+        description="Decay of a moving average over the latents of past steps: the picture shows the "
+        "average. 0 shows each step as it is.",
         json_schema_extra={"group": GUIDANCE},
     )
     cutouts: int = Field(

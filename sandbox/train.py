@@ -1,4 +1,4 @@
-"""Train what ``res/weights/sandbox`` ships: ``python -m sandbox.train vqgan|decoder|clip|prior|biggan|judge``.
+"""Train what ``res/weights/sandbox`` ships: ``python -m sandbox.train NAME``.
 
 A run keeps its checkpoint, log and samples in ``runs/NAME`` and goes on from there when started again; with
 its budget used up it exports the weights. One thread a process: two trainings side by side then share two

@@ -1,4 +1,4 @@
-"""How the sandbox BigGAN is trained: an encoder tells the noise of every scene, a critic sharpens the drawing.
+"""How the sandbox BigGAN is trained: an encoder tells the noise of every scene, a critic sharpens.
 
 Adversarial training alone needs days and forgets rare scenes; with an encoder (VAE/GAN: Larsen et al. 2016)
 every scene has its noise, so that guidance can find it, and the first minutes already draw. The critic is
@@ -158,9 +158,9 @@ class Encoder(nn.Module):
     def __init__(self, outputs: int) -> None:
         super().__init__()
         stages: list[nn.Module] = [nn.Conv2d(3, 32, 5, stride=2, padding=2)]
-        for inputs, outputs_ in pairwise((32, 64, 128, 256)):
-            stages += [nn.GroupNorm(8, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs_, 3, stride=2, padding=1)]
-            stages += [nn.GroupNorm(8, outputs_), nn.SiLU(), nn.Conv2d(outputs_, outputs_, 3, padding=1)]
+        for width, wider in pairwise((32, 64, 128, 256)):
+            stages += [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, wider, 3, stride=2, padding=1)]
+            stages += [nn.GroupNorm(8, wider), nn.SiLU(), nn.Conv2d(wider, wider, 3, padding=1)]
         self.stages = nn.Sequential(*stages, nn.GroupNorm(8, 256), nn.SiLU(), nn.Flatten())
         self.read = nn.Linear(256 * (SIZE // 16) ** 2, outputs)
 
@@ -192,6 +192,7 @@ def _shrink(images: Tensor) -> Tensor:
 
 
 def one_hot(kinds: Tensor) -> Tensor:
+    """Classes (B,) to (B, num_classes)."""
     return F.one_hot(kinds, CONFIG.num_classes).float()
 
 
@@ -209,7 +210,7 @@ def _initialise(generator: BigGAN) -> None:
 def measure_statistics(generator: BigGAN, kinds: Tensor, random: torch.Generator) -> None:
     """Set the standing statistics of every batch norm, for each stored truncation (appendix C.1)."""
     norms = [module for module in generator.modules() if isinstance(module, BatchNorm)]
-    sums = {norm: (torch.zeros_like(norm.running_means), torch.zeros_like(norm.running_means)) for norm in norms}
+    sums = {norm: (norm.running_means * 0, norm.running_means * 0) for norm in norms}
     row = 0
 
     def note(norm: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
