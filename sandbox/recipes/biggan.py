@@ -52,6 +52,8 @@ LEARNING_RATE = 1.5e-3
 CRITIC_RATE = 4e-4
 WARM_UP = 100
 RATE_WEIGHT = 7e-4  # of a nat in the noise, against the error of the drawing
+WHITEN_FROM = 0.2  # of the budget
+WHITENED_BY = 2048  # scenes
 CRITIC_FROM = 0.5  # of the budget
 CRITIC_WEIGHT = 0.01
 STANDING_BATCHES = 40
@@ -82,12 +84,23 @@ class BigGANRecipe:
         self.network.to(memory_format=torch.channels_last)
         self.draw = torch.compile(self.network["generator"])
         self.critic = Critic(CONFIG.num_classes).to(memory_format=torch.channels_last)
+        self.whitened = torch.zeros(1)
         self.learner = Rivals(
-            Learner(self.network, self.random, LEARNING_RATE, WARM_UP, weight_decay=1e-4, averaging=0.998),
+            Learner(
+                self.network,
+                self.random,
+                LEARNING_RATE,
+                WARM_UP,
+                weight_decay=1e-4,
+                averaging=0.998,
+                extra={"whitened": self.whitened},
+            ),
             Learner(self.critic, self.random, CRITIC_RATE, WARM_UP, weight_decay=0, betas=(0.0, 0.99)),
         )
 
     def step(self, step: int, progress: float) -> dict[str, float]:
+        if progress >= WHITEN_FROM and not self.whitened:
+            self._whiten()
         indices = self._indices(BATCH)
         images = _shrink(self.data.batch(indices)).mul(2).sub(1)
         with torch.autocast("cpu", torch.bfloat16):
@@ -108,6 +121,21 @@ class BigGANRecipe:
             loss = loss - CRITIC_WEIGHT * self._criticise(drawn, kinds).mean()
         self.learner.drawing.update(loss, step, progress)
         return numbers
+
+    def _whiten(self) -> None:
+        """Make the scenes' noise uncorrelated, with variance 1, as random noise is; no picture changes.
+
+        The encoder spreads what it says over all numbers, and the little weight on its rate would take long
+        to turn that straight.
+        """
+        for part in (self.network, self.learner.drawing.average.module):
+            indices = self._indices(WHITENED_BY).split(BATCH)
+            said = [
+                part["encoder"](_shrink(self.data.batch(some)).mul(2).sub(1)).detach() for some in indices
+            ]
+            whiten(part["encoder"], part["generator"], torch.cat(said))
+        self.learner.drawing.optimiser.state.clear()
+        self.whitened.fill_(1)
 
     def _teach_critic(self, real: Tensor, drawn: Tensor, kinds: Tensor, step: int, progress: float) -> float:
         """One step of the critic; returns its hinge loss."""
@@ -204,6 +232,29 @@ def _initialise(generator: BigGAN) -> None:
         elif parameter.dim() > 1:
             nn.init.orthogonal_(parameter)
     nn.init.normal_(generator.embeddings.weight)
+
+
+@torch.no_grad()
+def whiten(encoder: Encoder, generator: BigGAN, said: Tensor) -> None:
+    """Fold into both the change of noise that makes it white.
+
+    ``said`` (N, 2 z_dim) is what the encoder says of scenes: means, then logarithms of deviations.
+    """
+    z_dim = generator.config.z_dim
+    mean, spread = said.chunk(2, 1)
+    variances = (2 * spread).exp().mean(0)
+    lengths, directions = torch.linalg.eigh(torch.cov(mean.T) + variances.diag())
+    colour, back = directions * lengths.sqrt(), (directions / lengths.sqrt()).T
+    head = encoder.read
+    head.weight[:z_dim] = back @ head.weight[:z_dim]
+    head.bias[:z_dim] = back @ (head.bias[:z_dim] - mean.mean(0))
+    head.weight[z_dim:] = 0
+    head.bias[z_dim:] = (back.square() @ variances).log() / 2
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear) and layer is not generator.embeddings:
+            if layer.bias is not None:
+                layer.bias += layer.weight[:, :z_dim] @ mean.mean(0)
+            layer.weight[:, :z_dim] = layer.weight[:, :z_dim] @ colour
 
 
 @torch.no_grad()
