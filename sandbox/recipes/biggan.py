@@ -128,12 +128,11 @@ class BigGANRecipe:
         The encoder spreads what it says over all numbers, and the little weight on its rate would take long
         to turn that straight.
         """
+        indices = self._indices(WHITENED_BY).split(BATCH)
+        images = (_shrink(self.data.batch(some)).mul(2).sub(1) for some in indices)
+        said = torch.cat([self.network["encoder"](some).detach() for some in images])
         for part in (self.network, self.learner.drawing.average.module):
-            indices = self._indices(WHITENED_BY).split(BATCH)
-            said = [
-                part["encoder"](_shrink(self.data.batch(some)).mul(2).sub(1)).detach() for some in indices
-            ]
-            whiten(part["encoder"], part["generator"], torch.cat(said))
+            whiten(part["encoder"], part["generator"], said)
         self.learner.drawing.optimiser.state.clear()
         self.whitened.fill_(1)
 
