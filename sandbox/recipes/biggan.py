@@ -56,7 +56,7 @@ WHITEN_FROM = 0.2  # of the budget
 WHITENED_BY = 16_384  # scenes
 CRITIC_FROM = 0.5  # of the budget
 CRITIC_WEIGHT = 0.01
-STANDING_BATCHES = 40
+STANDING_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,10 @@ class BigGANRecipe:
         write_sheet(path, torch.cat([pairs, imagined / 2 + 0.5]).clamp(0, 1), columns=12)
 
     def export(self, folder: Path) -> None:
+        folder = folder / "biggan"
         folder.mkdir(parents=True, exist_ok=True)
         generator = self.shipped()
-        generator.config.to_json(folder / "biggan.json")
+        generator.config.to_json(folder / "config.json")
         state = {name: value.half().contiguous() for name, value in generator.state_dict().items()}
         save_file(state, folder / "biggan.safetensors")
 
