@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from weights.catalogue import WeightsEntry, WeightsFile
+from weights.catalogue import WeightsEntry, WeightsFile, find
 from weights.download import SourceError, fetch, leftovers, require_space
 from weights.errors import WeightsError
 from weights.files import is_installed, is_whole, known_sha256, record, record_path, sha256_of
@@ -27,12 +27,7 @@ class Store:
 
     def entry(self, name: str) -> WeightsEntry:
         """Look a set up. Raises WeightsError for an unknown name."""
-        for entry in self.entries:
-            if entry.name == name:
-                return entry
-        raise WeightsError(
-            f"There are no weights '{name}'; choose one of {', '.join(e.name for e in self.entries)}."
-        )
+        return find(name, self.entries)
 
     def installed(self) -> list[WeightsEntry]:
         """The sets whose files are all there."""
