@@ -65,6 +65,11 @@ class WeightsEntry(BaseModel):
         """Bytes that its files take on the disk, as far as they are known beforehand."""
         return sum(file.space for file in self.files)
 
+    @property
+    def ships(self) -> bool:
+        """Whether it came with the project: it can be neither downloaded nor removed."""
+        return not all(file.sources for file in self.files)
+
 
 @cache
 def entries() -> tuple[WeightsEntry, ...]:
