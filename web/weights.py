@@ -19,7 +19,7 @@ LARGEST_UPLOAD_MB = 2000
 
 def _page() -> None:
     house = studio.current()
-    look.heading("Weights", "What the generators draw with: which sets there are, and what each can draw.")
+    look.heading("Weights", "What the generators draw with, and how to get more.")
     if not house.may_manage_weights:
         st.info(WHY_NO_WEIGHTS, icon=":material/lock:")
     every = house.weights.sets()
@@ -42,7 +42,7 @@ def _card(house: Studio, status: WeightsStatus) -> None:
         f'<p class="draws">{escape(entry.draws)}</p>'
         + look.facts(
             {
-                "Makes available": _use(house, status),
+                **_use(house, status),
                 "Licence": entry.licence,
                 "On the disk": look.size(entry.space),
                 "Memory while drawing": f"{entry.memory_gb:g} GB",
@@ -68,13 +68,15 @@ def _badge(status: WeightsStatus) -> str:
     return '<span class="badge">not installed</span>'
 
 
-def _use(house: Studio, status: WeightsStatus) -> str:
+def _use(house: Studio, status: WeightsStatus) -> dict[str, str]:
+    """What the set is good for, named."""
     if status.entry.generators:
         known = house.generators
-        return ", ".join(known[name].title if name in known else name for name in status.entry.generators)
+        titles = (known[name].title if name in known else name for name in status.entry.generators)
+        return {"Makes available": ", ".join(titles)}
     if status.part_of:
-        return f"{status.part_of[0]}{' and others' if len(status.part_of) > 1 else ''}"
-    return "no generator yet"
+        return {"Part of": f"{status.part_of[0]}{' and others' if len(status.part_of) > 1 else ''}"}
+    return {"Makes available": "no generator yet"}
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
@@ -135,7 +137,7 @@ def _import(name: str, title: str) -> None:
         max_upload_size=LARGEST_UPLOAD_MB,
     )
     lines = st.text_area("From the studio's machine: paths, one a line", height=96)
-    if not st.button("Import", key="import", type="primary", disabled=not (uploads or lines.strip())):
+    if not st.button("Import", key="import", type="primary"):
         return
     try:
         with st.spinner("Checks and copies …"), refusing():
@@ -147,6 +149,8 @@ def _import(name: str, title: str) -> None:
 
 
 def _take(name: str, uploads: Sequence[UploadedFile], paths: Sequence[Path]) -> None:
+    if not uploads and not paths:
+        raise Refused("There is nothing to import: choose a file, or type the path of one.")
     with tempfile.TemporaryDirectory() as folder:
         saved = []
         for number, upload in enumerate(uploads):
