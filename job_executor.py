@@ -107,8 +107,7 @@ def _versions() -> dict[str, str]:
 
 def _hashes(weights: str, weights_dir: Path) -> dict[str, str | None]:
     """SHA-256 of every file of the set of weights; that they have it was verified before drawing."""
-    entry = next(entry for entry in catalogue.entries() if entry.name == weights)
-    return known_hashes(entry, weights_dir)
+    return known_hashes(catalogue.entry(weights), weights_dir)
 
 
 if __name__ == "__main__":

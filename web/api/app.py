@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from web import problems, studio
-from web.api import house, jobs, pictures, votes
+from web.api import house, jobs, pictures, votes, weights
 from web.api.answers import PROBLEMS
 
 ABOUT = """
@@ -29,7 +29,7 @@ SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
     api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
-    for router in (jobs.router, pictures.router, votes.router, house.router):
+    for router in (jobs.router, pictures.router, votes.router, house.router, weights.router):
         api.include_router(router)
     _tell_problems(api)
     _describe_parameters(api)
@@ -72,13 +72,12 @@ def _describe_parameters(api: FastAPI) -> None:
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            generators = studio.current().generators.values()
-            describe()["components"]["schemas"]["NewJob"] = {
-                "title": "NewJob",
-                "oneOf": [_new_job(generator) for generator in generators],
-            }
-        return describe()
+        description = describe()
+        description["components"]["schemas"]["NewJob"] = {
+            "title": "NewJob",
+            "oneOf": [_new_job(generator) for generator in studio.current().generators.values()],
+        }
+        return description
 
     api.openapi = openapi  # type: ignore[method-assign]
 
