@@ -119,7 +119,7 @@ def by_the_book(device: torch.device) -> Step:
 def book_step(vqgan: VQGAN, clip: CLIPModel, text: Tensor, latent: Tensor, side: int) -> Callable[[], Tensor]:
     """A step of the scripts' loop, in our words, which returns the picture (1, 3, side, side) in [0, 1].
 
-    It moves ``latent`` towards the unit vector ``text``, in CLIP's own view, with the cutouts of the original.
+    It moves ``latent`` towards the unit vector ``text``.
     """
     device, view = latent.device, clip.config.vision_config.image_size
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (OPENAI_MEAN, OPENAI_STD))

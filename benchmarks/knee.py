@@ -1,8 +1,8 @@
 """Score against time for steps, cutouts and starts: where the curves bend, the presets lie.
 
-``python -m benchmarks.knee [--prompts 8]`` draws held-out prompts with the shipped weights, for each start and
-number of cutouts once with many steps, notes when each step was done, and writes mean curves of CLIP's score
-and of the judge's share of right attributes to ``docs/knee.svg``; figures go to ``docs/knee.json``.
+``python -m benchmarks.knee [--prompts 8]`` draws held-out prompts with the shipped weights, each start and
+number of cutouts once with many steps, and notes when each step was done. Mean curves of CLIP's score and of
+the judge's share of right attributes go to ``docs/knee.svg``, the figures to ``docs/knee.json``.
 """
 
 import argparse
