@@ -5,18 +5,18 @@ from ipaddress import ip_address
 from settings import WebSettings
 
 WHY_NO_WEIGHTS = (
-    "Weights are installed and removed by whoever runs the studio, for it is open to other machines: "
-    "set web.manage_weights to allow everybody, or run python -m weights there."
+    "Here weights are installed and removed by whoever runs the studio: with python -m weights, or on this "
+    "page where only the studio's own machine reaches it or the setting web.manage_weights is true."
 )
 
 
 def may_manage_weights(settings: WebSettings, address: str | None) -> bool:
     """Whether who uses the pages may install and remove weights.
 
-    They may where only the studio's own machine reaches it at ``address``, or the setting allows everybody;
-    None is the address of a server that listens everywhere.
+    The setting says so; without it they may where only the studio's own machine reaches its ``address``. None
+    is that of a server that listens everywhere. A reverse proxy looks like the machine that it runs on.
     """
-    return settings.manage_weights or _is_own_machine(address)
+    return _is_own_machine(address) if settings.manage_weights is None else settings.manage_weights
 
 
 def _is_own_machine(address: str | None) -> bool:
