@@ -14,6 +14,7 @@ from generators import registry
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.gallery import Gallery, SampleError
+from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
@@ -45,6 +46,7 @@ def open_studio() -> studio.Studio:
         artifacts=artifacts,
         gallery=gallery,
         votes=Votes(engine),
+        presets=Presets(engine),
         generators=registry.generators(weights_dir),
         parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
         unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),

@@ -19,6 +19,13 @@ PAGES = {
     "vote.py": ("Vote Images", ":material/how_to_vote:"),
     "system.py": ("System", ":material/memory:"),
 }
+DOWNLOADS = {
+    "PNG": ("image.png", "The finished picture"),
+    "GIF": ("animation.gif", "The picture forming, shown by every program"),
+    "MP4": ("animation.mp4", "The picture forming, as a film"),
+    "WebP": ("animation.webp", "The picture forming, in all its colours"),
+    "Frames": ("frames.zip", "The single pictures of the animation"),
+}
 STATE_NAMES = {
     JobState.QUEUED: "waiting",
     JobState.RUNNING: "drawing",
@@ -107,13 +114,14 @@ def facts(values: Mapping[str, object]) -> str:
 
 
 def downloads(job: Job) -> str:
-    """HTML of the links that save a finished job's picture and animation."""
+    """HTML of the links that save a finished job's picture, its animation in several forms, and frames."""
     name = re.sub(r"\W+", "-", job.prompt)[:60].strip("-") or "picture"
-    return (
-        '<div class="downloads">'
-        f'<a href="{image_url(job)}" download="{name}.png">Download PNG</a>'
-        f'<a href="{animation_url(job)}" download="{name}.gif">Download GIF</a></div>'
+    links = "".join(
+        f'<a href="/api/jobs/{job.id}/{file}" download="{name}{Path(file).suffix}"'
+        f' aria-label="Download {kind}" title="{escape(title)}">{kind}</a>'
+        for kind, (file, title) in DOWNLOADS.items()
     )
+    return f'<div class="downloads"><span>Download</span>{links}</div>'
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from jobs import batch
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.gallery import Gallery
+from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
 from jobs.votes import Votes
@@ -17,7 +19,7 @@ from web.problems import Refused
 
 
 class Weights(Protocol):
-    """A set of weights that a generator can use; ``defaults`` win over the spec's."""
+    """A set of weights that a generator can use; ``defaults`` win over the spec's, ``presets`` over both."""
 
     @property
     def name(self) -> str: ...
@@ -31,6 +33,8 @@ class Weights(Protocol):
     def examples(self) -> Sequence[str]: ...
     @property
     def defaults(self) -> Mapping[str, Any]: ...
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 class Generator(Protocol):
@@ -60,22 +64,27 @@ class Studio:
     artifacts: ArtifactStore
     gallery: Gallery
     votes: Votes
+    presets: Presets
     generators: Mapping[str, Generator]
     parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
     unknown_words: Callable[[Any, str], Sequence[str]]
 
-    def submit(self, generator: str, parameters: Mapping[str, Any], person: str) -> Job:
-        """Check what is asked and put it into the queue.
+    def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
+        """Check what is asked and put it into the queue, ``count`` times with one seed after the other.
 
         Raises:
             Refused: it cannot be drawn; the text says what is wrong.
-            TooManyWaiting: the person has as many waiting jobs as one may have.
+            TooManyWaiting: the person would have more waiting jobs than one may have; none was accepted.
         """
+        asked = self.checked(generator, parameters).model_dump(mode="json")
+        return self.queue.enqueue_all(generator, batch.of_seeds(asked, count), submitter=person)
+
+    def checked(self, generator: str, parameters: Mapping[str, Any]) -> BaseModel:
+        """The whole spec that is asked for. Raises Refused."""
         try:
-            spec = self.parse_spec(generator, parameters)
+            return self.parse_spec(generator, parameters)
         except ValueError as error:
             raise Refused(str(error)) from error
-        return self.queue.enqueue(generator, spec.model_dump(mode="json"), submitter=person)
 
 
 _lock = threading.Lock()

@@ -15,6 +15,7 @@ from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.gallery import Gallery
 from jobs.painter import Painter
+from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
 from jobs.votes import Votes
@@ -41,6 +42,7 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         artifacts=store,
         gallery=Gallery(engine, store),
         votes=Votes(engine),
+        presets=Presets(engine),
         generators=registry.GENERATORS,
         parse_spec=registry.parse_spec,
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
@@ -78,7 +80,7 @@ def draw(house: studio.Studio) -> Callable[[str], None]:
             house.queue,
             house.executors,
             house.artifacts,
-            Painter(_paint, lambda job: job.spec),
+            Painter(_paint, lambda job: {"generator": job.generator, "spec": job.spec}),
             ExecutorSettings(poll_seconds=0.01),
             device="cpu",
             threads=1,

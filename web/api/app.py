@@ -10,8 +10,9 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from web import problems, studio
-from web.api import house, jobs, pictures, votes
+from web.api import house, jobs, pictures, presets, recipes, votes
 from web.api.answers import PROBLEMS
+from web.api.models import NewJob
 
 ABOUT = """
 Submit a prompt, follow the picture while it forms, fetch it, vote.
@@ -29,7 +30,7 @@ SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
     api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
-    for router in (jobs.router, pictures.router, votes.router, house.router):
+    for router in (jobs.router, pictures.router, recipes.router, presets.router, votes.router, house.router):
         api.include_router(router)
     _tell_problems(api)
     _describe_parameters(api)
@@ -98,6 +99,7 @@ def _new_job(generator: studio.Generator) -> dict[str, Any]:
         "properties": {
             "generator": {"const": generator.name},
             "parameters": parameters | {"required": ["prompt"]},
+            "count": NewJob.model_json_schema()["properties"]["count"],
         },
         "required": ["generator", "parameters"],
     }

@@ -1,11 +1,13 @@
 """What the API takes and gives, as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.batch import MAX_PICTURES
+from jobs.presets import MAX_NAME, Preset
 from jobs.records import (
     ExecutorStatus,
     GroupStanding,
@@ -36,6 +38,12 @@ class NewJob(BaseModel):
         description="The generator's parameters. Only the prompt is needed: a missing seed is drawn, "
         "and everything else has a default."
     )
+    count: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_PICTURES,
+        description="How many pictures, each a job of its own; their seeds follow each other.",
+    )
 
 
 class ProgressView(BaseModel):
@@ -61,6 +69,9 @@ class ResultView(BaseModel):
 
     image: str = Field(description="Address of the PNG.")
     animation: str = Field(description="Address of the GIF.")
+    mp4: str = Field(description="Address of the animation as MP4.")
+    webp: str = Field(description="Address of the animation as WebP.")
+    frames: str = Field(description="Address of the animation's frames, a zip of PNGs.")
     width: int
     height: int
     seconds: Seconds
@@ -110,6 +121,16 @@ class JobView(BaseModel):
         )
 
 
+class SubmittedView(JobView):
+    """The first of the jobs that were submitted together."""
+
+    ids: list[str] = Field(description="Ids of all of them, in the order of their seeds.")
+
+    @classmethod
+    def of_all(cls, first: JobView, jobs: Sequence[Job]) -> Self:
+        return cls(**dict(first), ids=[job.id for job in jobs])
+
+
 class JobPage(BaseModel):
     """One page of jobs, newest first."""
 
@@ -133,6 +154,9 @@ class WeightsView(BaseModel):
     licence: str
     examples: list[str] = Field(description="Prompts that suit it.")
     defaults: dict[str, Any] = Field(description="Its own defaults of the generator's parameters.")
+    presets: dict[str, dict[str, Any]] = Field(
+        description="Parameters by a name that says what they are for; what they leave open has its default."
+    )
 
 
 class GeneratorView(BaseModel):
@@ -153,6 +177,40 @@ class GeneratorView(BaseModel):
             parameters=generator.spec.model_json_schema(),
             weights=[WeightsView.model_validate(w, from_attributes=True) for w in generator.weights],
         )
+
+
+class RecipeView(BaseModel):
+    """What made a picture; whatever else its file tells comes with it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    generator: str
+    spec: dict[str, Any] = Field(description="All parameters, as POST /jobs takes them.")
+
+
+class NewPreset(BaseModel):
+    """Parameters to keep under a name."""
+
+    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
+    generator: str
+    weights: str
+    parameters: dict[str, Any] = Field(
+        description="The generator's parameters; prompt and seed are not kept, gaps are filled with defaults."
+    )
+
+
+class PresetView(BaseModel):
+    """Parameters under a name: all that make a picture but prompt and seed."""
+
+    number: int
+    name: str
+    generator: str
+    weights: str
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        return cls.model_validate(preset, from_attributes=True)
 
 
 class ExecutorView(BaseModel):
@@ -245,6 +303,9 @@ def _result(job: Job) -> ResultView | None:
     return ResultView(
         image=f"/api/jobs/{job.id}/image.png",
         animation=f"/api/jobs/{job.id}/animation.gif",
+        mp4=f"/api/jobs/{job.id}/animation.mp4",
+        webp=f"/api/jobs/{job.id}/animation.webp",
+        frames=f"/api/jobs/{job.id}/frames.zip",
         width=job.result.width,
         height=job.result.height,
         seconds=job.result.seconds,
