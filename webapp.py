@@ -15,6 +15,7 @@ from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.gallery import Gallery, SampleError
 from jobs.queue import Queue
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
 from web import problems, studio
@@ -43,11 +44,13 @@ def open_studio() -> studio.Studio:
         queue=Queue(engine, **vars(settings.queue)),
         executors=Executors(engine, alive_seconds=settings.queue.lease_seconds),
         artifacts=artifacts,
+        uploads=Uploads(artifacts),
         gallery=gallery,
         votes=Votes(engine),
         generators=registry.generators(weights_dir),
         parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
         unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),
+        memory_need=partial(registry.memory_need, weights_dir=weights_dir),
     )
 
 

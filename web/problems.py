@@ -8,6 +8,7 @@ from db import DatabaseError
 from jobs.artifacts import ArtifactNotFound, StoreError
 from jobs.gallery import NotYours
 from jobs.queue import JobNotFound, TooManyWaiting
+from jobs.uploads import UploadError, UploadNotFound
 from jobs.votes import AlreadyVoted
 
 
@@ -28,9 +29,11 @@ STATUS: dict[type[Exception], int] = {
     JobNotFound: 404,
     ArtifactNotFound: 404,
     NothingThere: 404,
+    UploadNotFound: 404,
     AlreadyVoted: 409,
     Conflict: 409,
     Refused: 422,
+    UploadError: 422,
     TooManyWaiting: 429,
     DatabaseError: 503,
     StoreError: 503,

@@ -12,6 +12,7 @@ from jobs.executors import Executors
 from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.uploads import UploadNotFound, Uploads
 from jobs.votes import Votes
 from web.problems import Refused
 
@@ -52,17 +53,20 @@ class Generator(Protocol):
 class Studio:
     """``parse_spec`` takes a generator's name and parameters and raises ValueError, a sentence for people.
 
-    ``unknown_words`` takes a set of weights and a prompt.
+    ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
+    parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
     """
 
     queue: Queue
     executors: Executors
     artifacts: ArtifactStore
+    uploads: Uploads
     gallery: Gallery
     votes: Votes
     generators: Mapping[str, Generator]
     parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
     unknown_words: Callable[[Any, str], Sequence[str]]
+    memory_need: Callable[[str, Mapping[str, Any]], int | None]
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str) -> Job:
         """Check what is asked and put it into the queue.
@@ -73,7 +77,8 @@ class Studio:
         """
         try:
             spec = self.parse_spec(generator, parameters)
-        except ValueError as error:
+            self.uploads.require(spec)
+        except (ValueError, UploadNotFound) as error:
             raise Refused(str(error)) from error
         return self.queue.enqueue(generator, spec.model_dump(mode="json"), submitter=person)
 
