@@ -126,7 +126,9 @@ def _choose_weights(generator: GeneratorEntry, name: Any) -> catalogue.WeightsEn
 
 
 def _sentence(spec: type[GenerationSpec], problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "value"
+    if not problem["loc"]:
+        return str(problem["ctx"]["error"])
+    name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return f"There is no parameter '{name}'; choose among {', '.join(spec.model_fields)}."
     if problem["type"] == "missing":

@@ -12,7 +12,7 @@ from jobs.executors import Executors
 from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.records import Job
-from jobs.uploads import UploadNotFound, Uploads
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from web.problems import Refused
 
@@ -73,13 +73,14 @@ class Studio:
 
         Raises:
             Refused: it cannot be drawn; the text says what is wrong.
+            UploadNotFound: it refers to a picture that was not handed in.
             TooManyWaiting: the person has as many waiting jobs as one may have.
         """
         try:
             spec = self.parse_spec(generator, parameters)
-            self.uploads.require(spec)
-        except (ValueError, UploadNotFound) as error:
+        except ValueError as error:
             raise Refused(str(error)) from error
+        self.uploads.require(spec)
         return self.queue.enqueue(generator, spec.model_dump(mode="json"), submitter=person)
 
 

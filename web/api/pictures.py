@@ -12,11 +12,13 @@ from web.problems import NothingThere
 from web.studio import Studio
 
 A_DAY = "private, max-age=86400"
+FOR_EVER = "private, max-age=31536000, immutable"
 
 router = APIRouter(tags=["pictures"])
 
 
-def _file(kind: str, description: str) -> dict[str, Any]:
+def file_answer(kind: str, description: str) -> dict[str, Any]:
+    """What a route that answers with a file says of itself."""
     found: Answers = {200: {"content": {kind: {}}, "description": description}}
     return {"response_class": Response, "responses": NOT_FOUND | found}
 
@@ -36,7 +38,7 @@ def search_gallery(
     return JobPage.of(found, page, per_page, person)
 
 
-@router.get("/jobs/{job_id}/frame", **_file("image/*", "The newest frame"))
+@router.get("/jobs/{job_id}/frame", **file_answer("image/*", "The newest frame"))
 def frame(job_id: str, house: House) -> Response:
     """The newest frame of a job that is being drawn."""
     progress = house.queue.get(job_id).progress
@@ -45,19 +47,20 @@ def frame(job_id: str, house: House) -> Response:
     return _answer(house, progress.frame, "no-store")
 
 
-@router.get("/jobs/{job_id}/image.png", **_file("image/png", "The finished picture"))
+@router.get("/jobs/{job_id}/image.png", **file_answer("image/png", "The finished picture"))
 def image(job_id: str, house: House) -> Response:
     """The finished picture; its parameters are written inside the file."""
-    return _answer(house, _result(house, job_id).image, A_DAY)
+    return _answer(house, result_of(house, job_id).image, A_DAY)
 
 
-@router.get("/jobs/{job_id}/animation.gif", **_file("image/gif", "The picture forming"))
+@router.get("/jobs/{job_id}/animation.gif", **file_answer("image/gif", "The picture forming"))
 def animation(job_id: str, house: House) -> Response:
     """How the picture formed; its parameters are written inside the file."""
-    return _answer(house, _result(house, job_id).animation, A_DAY)
+    return _answer(house, result_of(house, job_id).animation, A_DAY)
 
 
-def _result(house: Studio, job_id: str) -> Result:
+def result_of(house: Studio, job_id: str) -> Result:
+    """What a job left. Raises JobNotFound, NothingThere."""
     job = house.queue.get(job_id)
     if job.result is None:
         raise NothingThere(f"There is no picture: the job is {job.state.value}.")
