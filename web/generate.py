@@ -5,8 +5,9 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from jobs.artifacts import StoreError
 from jobs.queue import JobNotFound
-from web import form, look, studio
+from web import branches, form, look, studio
 from web.person import current_person
 from web.problems import STATUS
 from web.stage import show_stage
@@ -36,21 +37,23 @@ def _page() -> None:
 
 
 def _take_over_parameters(house: Studio) -> None:
-    """Fill the form from the job that a link "use these parameters" names."""
-    job_id = st.query_params.pop("like", None)
-    if job_id is None:
-        return
+    """Fill the form from the finished picture that a link names, if one led here."""
     try:
-        job = house.queue.get(job_id)
-    except JobNotFound as problem:
+        branch = branches.asked_for(house)
+    except (JobNotFound, StoreError) as problem:
         st.toast(str(problem))
         return
-    st.session_state["prompt"] = job.prompt
-    generator = house.generators.get(job.generator)
-    if generator is not None and job.weights in {weights.name for weights in generator.weights}:
-        st.session_state["generator"] = job.generator
-        st.session_state[f"{job.generator}.weights"] = job.weights
-        form.fill(job.parameters, _scope(job.generator, job.weights))
+    if branch is not None:
+        _fill(house, branch.generator, branch.weights, branch.prompt, branch.parameters)
+
+
+def _fill(house: Studio, name: str, weights: str, prompt: str, parameters: Mapping[str, Any]) -> None:
+    generator = house.generators[name]
+    defaults = next(w.defaults for w in generator.weights if w.name == weights)
+    st.session_state["prompt"] = prompt
+    st.session_state["generator"] = name
+    st.session_state[f"{name}.weights"] = weights
+    form.fill(generator.spec, defaults, parameters, _scope(name, weights))
 
 
 def _settings(house: Studio) -> tuple[Generator, Weights, dict[str, Any]]:
@@ -63,8 +66,15 @@ def _settings(house: Studio) -> tuple[Generator, Weights, dict[str, Any]]:
             st.stop()
         weights = _select("Weights", choices, key=f"{generator.name}.weights")
     st.caption(f"{generator.summary} The weights {weights.title} know {weights.draws}.")
-    wanted = form.parameters(generator.spec, weights.defaults)
-    return generator, weights, form.draw(wanted, _scope(generator.name, weights.name))
+    parameters = form.draw(generator.spec, weights.defaults, _scope(generator.name, weights.name))
+    _tell_memory(house, generator, {"weights": weights.name, **parameters})
+    return generator, weights, parameters
+
+
+def _tell_memory(house: Studio, generator: Generator, parameters: Mapping[str, Any]) -> None:
+    need = house.memory_need(generator.name, parameters)
+    if need is not None:
+        st.caption(f"Needs about {look.gigabytes(need)} of memory.")
 
 
 def _select(label: str, choices: Mapping[str, T], key: str) -> T:
