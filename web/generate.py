@@ -1,12 +1,15 @@
 """Text-to-Image Generation: ask for a picture, and watch it form."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import streamlit as st
 
+from jobs.artifacts import StoreError
 from jobs.batch import MAX_PICTURES
-from web import form, look, preset_bar, studio, takeover
+from jobs.queue import JobNotFound
+from web import branches, form, look, preset_bar, recipe_upload, studio
 from web.person import current_person
 from web.problems import STATUS
 from web.stage import show_stage
@@ -23,7 +26,7 @@ def _page() -> None:
     look.heading(
         "Text-to-Image Generation", "Type what the picture should show, and watch it form step by step."
     )
-    takeover.follow_link(house)
+    _take_over_parameters(house)
     with st.container(key="desk"):
         ask, stage, settings = (st.container(key=f"card-{name}") for name in ("ask", "stage", "settings"))
     with settings:
@@ -33,6 +36,26 @@ def _page() -> None:
     with stage:
         show_stage(house, person)
     _own_jobs(person)
+
+
+def _take_over_parameters(house: Studio) -> None:
+    """Fill the form from the finished picture that a link names, if one led here."""
+    try:
+        branch = branches.asked_for(house)
+    except (JobNotFound, StoreError) as problem:
+        st.toast(str(problem))
+        return
+    if branch is not None:
+        _fill(house, branch.generator, branch.weights, branch.prompt, branch.parameters)
+
+
+def _fill(house: Studio, name: str, weights: str, prompt: str, parameters: Mapping[str, Any]) -> None:
+    generator = house.generators[name]
+    defaults = next(w.defaults for w in generator.weights if w.name == weights)
+    st.session_state["prompt"] = prompt
+    st.session_state["generator"] = name
+    st.session_state[f"{name}.weights"] = weights
+    form.fill(generator.spec, defaults, parameters, _scope(name, weights))
 
 
 def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str, Any]]:
@@ -45,15 +68,20 @@ def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str,
             st.stop()
         weights = _select("Weights", choices, key=f"{generator.name}.weights")
     st.caption(f"{generator.summary} The weights {weights.title} know {weights.draws}.")
-    scope = takeover.scope(generator.name, weights.name)
     bar = st.container(key="presets", horizontal=True)
+    scope = _scope(generator.name, weights.name)
+    parameters = form.draw(generator.spec, weights.defaults, scope)
+    _tell_memory(house, generator, {"weights": weights.name, **parameters})
     with bar:
-        preset_bar.choose(house, person, generator, weights, scope)
-    parameters = form.draw(form.parameters(generator.spec, weights.defaults), scope)
-    with bar:
-        preset_bar.keep(house, person, generator, weights, parameters)
-    takeover.offer_upload()
+        preset_bar.show(house, person, generator, weights, parameters, scope)
+    recipe_upload.show(house, partial(_fill, house))
     return generator, weights, parameters
+
+
+def _tell_memory(house: Studio, generator: Generator, parameters: Mapping[str, Any]) -> None:
+    need = house.memory_need(generator.name, parameters)
+    if need is not None:
+        st.caption(f"Needs about {look.gigabytes(need)} of memory.")
 
 
 def _select(label: str, choices: Mapping[str, T], key: str) -> T:
@@ -144,6 +172,10 @@ def _own_jobs(person: str) -> None:
                 if st.button("Show", key=f"show-{job.id}", type="tertiary"):
                     st.query_params["job"] = job.id
                     st.rerun()
+
+
+def _scope(generator: str, weights: str) -> str:
+    return f"{generator}.{weights}"
 
 
 _page()

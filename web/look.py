@@ -35,6 +35,10 @@ STATE_NAMES = {
 }
 
 
+class Html(str):
+    """What is HTML already, and not to be escaped."""
+
+
 def dress() -> None:
     """Put style and masthead on the page that is about to be drawn."""
     theme = st.context.theme.type or "light"
@@ -108,8 +112,8 @@ def figures(values: Mapping[str, int]) -> None:
 
 
 def facts(values: Mapping[str, object]) -> str:
-    """HTML of a list of names and values."""
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_plain(v))}</dd>" for k, v in values.items())
+    """HTML of a list of names and values; a value may be ``Html``."""
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{_cell(v)}</dd>" for k, v in values.items())
     return f'<dl class="facts">{rows}</dl>'
 
 
@@ -141,6 +145,17 @@ def animation_url(job: Job) -> str:
     return f"/api/jobs/{job.id}/animation.gif"
 
 
+def upload_url(reference: str) -> str:
+    """The address of a picture that was handed in."""
+    return f"/api/uploads/{reference}"
+
+
+def thumbnails(references: Iterable[str]) -> Html:
+    """HTML of small pictures that were handed in."""
+    images = (f'<img src="{escape(upload_url(r), quote=True)}" alt="" loading="lazy">' for r in references)
+    return Html(f'<span class="thumbnails">{"".join(images)}</span>')
+
+
 def duration(seconds: float) -> str:
     """For example ``8 s``, ``3 min 5 s``, ``2 h 10 min``."""
     whole = round(seconds)
@@ -148,6 +163,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def gigabytes(size: int) -> str:
+    """For example ``0.9 GB``, ``12 GB``."""
+    return f"{size / 1e9:.2g} GB" if size < 10**10 else f"{size / 1e9:.0f} GB"
 
 
 def ago(moment: datetime) -> str:
@@ -162,5 +182,7 @@ def ago(moment: datetime) -> str:
     return f"{moment:%-d %b %Y}"
 
 
-def _plain(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> str:
+    if isinstance(value, Html):
+        return value
+    return escape(f"{value:.4g}" if isinstance(value, float) else str(value))

@@ -1,6 +1,7 @@
 """Above the form: choose a preset, keep the parameters as one, delete one's own."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -11,46 +12,58 @@ from web.problems import STATUS
 from web.studio import Generator, Studio, Weights
 
 
-def choose(house: Studio, person: str, generator: Generator, weights: Weights, scope: str) -> None:
-    """Offer the presets; a chosen one is in the form of ``scope``, which must be drawn after this."""
-    there = presets.available(house, person, generator, weights)
-    if not there:
-        return
-    chosen = st.menu_button(
-        "Presets", there, format_func=_shown, icon=":material/tune:", key=f"presets.{scope}"
-    )
-    if chosen is None:
-        return
-    try:
-        form.fill(presets.filling(house, chosen), scope)
-    except tuple(STATUS) as problem:
-        st.error(str(problem), icon=":material/error:")
-    else:
-        st.toast(f"The parameters are those of “{chosen.name}”.", icon=":material/tune:")
-
-
-def keep(
-    house: Studio, person: str, generator: Generator, weights: Weights, parameters: Mapping[str, Any]
+def show(
+    house: Studio,
+    person: str,
+    generator: Generator,
+    weights: Weights,
+    parameters: Mapping[str, Any],
+    scope: str,
 ) -> None:
-    """Offer to keep ``parameters`` under a name, and to delete what was kept."""
+    """Offer presets for the form of ``scope``, which holds ``parameters``."""
+    there = presets.available(house, person, generator, weights)
+    if there:
+        _choose(house, there, generator, weights, parameters, scope)
     with st.popover("Save as preset", icon=":material/bookmark_add:"):
-        with st.form("keep-preset", border=False, clear_on_submit=True):
-            name = st.text_input("Name", max_chars=MAX_NAME, placeholder="my portraits")
-            st.caption("Keeps all parameters but prompt and seed.")
-            pressed = st.form_submit_button("Save", type="primary")
-        if pressed:
-            _save(house, person, Preset(name, generator.name, weights.name, parameters))
-        for preset in presets.available(house, person, generator, weights):
-            if preset.number is not None and st.button(
-                f"Delete “{preset.name}”", key=f"forget-{preset.number}", type="tertiary"
-            ):
+        _keep(house, person, Preset("", generator.name, weights.name, parameters))
+        for preset in there:
+            if preset.number is not None and st.button(f"Delete “{preset.name}”", type="tertiary"):
                 house.presets.delete(person, preset.number)
                 st.rerun()
 
 
-def _save(house: Studio, person: str, preset: Preset) -> None:
+def _choose(
+    house: Studio,
+    there: list[Preset],
+    generator: Generator,
+    weights: Weights,
+    parameters: Mapping[str, Any],
+    scope: str,
+) -> None:
+    key = f"presets.{scope}"
+
+    def fill() -> None:
+        """Runs before the page is drawn again. What no preset has, as the seed, stays."""
+        preset: Preset = st.session_state[key]
+        try:
+            values = {**parameters, **presets.filling(house, preset)}
+        except tuple(STATUS) as problem:
+            st.toast(str(problem), icon=":material/error:")
+        else:
+            form.fill(generator.spec, weights.defaults, values, scope)
+            st.toast(f"The parameters are those of “{preset.name}”.", icon=":material/tune:")
+
+    st.menu_button("Presets", there, format_func=_shown, icon=":material/tune:", key=key, on_click=fill)
+
+
+def _keep(house: Studio, person: str, preset: Preset) -> None:
+    with st.form("keep-preset", border=False, clear_on_submit=True):
+        name = st.text_input("Name", max_chars=MAX_NAME, placeholder="my portraits")
+        st.caption("Keeps all parameters but prompt and seed.")
+        if not st.form_submit_button("Save", type="primary"):
+            return
     try:
-        kept = presets.save(house, person, preset)
+        kept = presets.save(house, person, replace(preset, name=name))
     except tuple(STATUS) as problem:
         st.error(str(problem), icon=":material/error:")
     else:

@@ -10,6 +10,7 @@ from jobs.gallery import NotYours
 from jobs.presets import PresetNotFound, PresetRefused
 from jobs.queue import JobNotFound, TooManyWaiting
 from jobs.recipe import NoRecipe
+from jobs.uploads import UploadError, UploadNotFound
 from jobs.votes import AlreadyVoted
 
 
@@ -31,11 +32,13 @@ STATUS: dict[type[Exception], int] = {
     ArtifactNotFound: 404,
     NothingThere: 404,
     PresetNotFound: 404,
+    UploadNotFound: 404,
     AlreadyVoted: 409,
     Conflict: 409,
     Refused: 422,
     NoRecipe: 422,
     PresetRefused: 422,
+    UploadError: 422,
     TooManyWaiting: 429,
     DatabaseError: 503,
     StoreError: 503,

@@ -14,6 +14,7 @@ from jobs.gallery import Gallery
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from web.problems import Refused
 
@@ -56,28 +57,34 @@ class Generator(Protocol):
 class Studio:
     """``parse_spec`` takes a generator's name and parameters and raises ValueError, a sentence for people.
 
-    ``unknown_words`` takes a set of weights and a prompt.
+    ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
+    parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
     """
 
     queue: Queue
     executors: Executors
     artifacts: ArtifactStore
+    uploads: Uploads
     gallery: Gallery
     votes: Votes
     presets: Presets
     generators: Mapping[str, Generator]
     parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
     unknown_words: Callable[[Any, str], Sequence[str]]
+    memory_need: Callable[[str, Mapping[str, Any]], int | None]
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
         """Check what is asked and put it into the queue, ``count`` times with one seed after the other.
 
         Raises:
             Refused: it cannot be drawn; the text says what is wrong.
+            UploadNotFound: it refers to a picture that was not handed in.
             TooManyWaiting: the person would have more waiting jobs than one may have; none was accepted.
         """
-        asked = self.checked(generator, parameters).model_dump(mode="json")
-        return self.queue.enqueue_all(generator, batch.of_seeds(asked, count), submitter=person)
+        spec = self.checked(generator, parameters)
+        self.uploads.require(spec)
+        asked = batch.of_seeds(spec.model_dump(mode="json"), count)
+        return self.queue.enqueue_all(generator, asked, submitter=person)
 
     def checked(self, generator: str, parameters: Mapping[str, Any]) -> BaseModel:
         """The whole spec that is asked for. Raises Refused."""

@@ -88,7 +88,7 @@ def test_any_text_is_either_a_prompt_or_refused_with_a_sentence(prompt: str) -> 
         ),
         (
             {"prompt": PROMPT, "init": "scribble"},
-            "'init': input should be 'noise' or 'prior', but it was 'scribble'.",
+            "'init': input should be 'prior', 'noise', 'pixels' or 'gradient', but it was 'scribble'.",
         ),
         (
             {"prompt": PROMPT, "learning_rate": float("nan")},

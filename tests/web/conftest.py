@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from jobs.painter import Painter
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings
 from web import studio
@@ -40,12 +42,14 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         queue=Queue(engine, lease_seconds=30, max_attempts=3, max_waiting_per_person=LIMIT),
         executors=Executors(engine, alive_seconds=30),
         artifacts=store,
+        uploads=Uploads(store),
         gallery=Gallery(engine, store),
         votes=Votes(engine),
         presets=Presets(engine),
         generators=registry.GENERATORS,
         parse_spec=registry.parse_spec,
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
+        memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
     )
     studio.use(lambda: opened)
     yield opened

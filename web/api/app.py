@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from web import problems, studio
-from web.api import house, jobs, pictures, presets, recipes, votes
+from web.api import house, jobs, pictures, presets, recipes, uploads, votes
 from web.api.answers import PROBLEMS
 from web.api.models import NewJob
 
@@ -30,8 +30,8 @@ SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
     api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
-    for router in (jobs.router, pictures.router, recipes.router, presets.router, votes.router, house.router):
-        api.include_router(router)
+    for tag in (jobs, pictures, recipes, uploads, presets, votes, house):
+        api.include_router(tag.router)
     _tell_problems(api)
     _describe_parameters(api)
     return api

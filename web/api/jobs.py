@@ -31,7 +31,7 @@ STREAM: Answers = {200: {"content": {"text/event-stream": {}}, "description": "S
 router = APIRouter(tags=["jobs"])
 
 
-@router.post("/jobs", status_code=201, responses=TOO_MANY)
+@router.post("/jobs", status_code=201, responses=NOT_FOUND | TOO_MANY)
 def submit(new: NewJob, house: House, person: Person, response: Response) -> SubmittedView:
     """Put a picture into the queue, or several with seeds that follow each other: all or none."""
     submitted = house.submit(new.generator, new.parameters, person, new.count)

@@ -19,6 +19,7 @@ from jobs.records import (
     Standings,
     Verdict,
 )
+from jobs.uploads import Upload
 from web.studio import Generator
 
 Seconds = Annotated[float, Field(description="Seconds.")]
@@ -143,6 +144,18 @@ class JobPage(BaseModel):
     def of(cls, found: Page, page: int, per_page: int, person: str) -> Self:
         items = [JobView.of(job, person) for job in found.items]
         return cls(items=items, total=found.total, page=page, per_page=per_page)
+
+
+class UploadView(BaseModel):
+    """A picture that was handed in."""
+
+    image: str = Field(description="What a parameter that is an image takes.")
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, upload: Upload) -> Self:
+        return cls(image=upload.reference, width=upload.width, height=upload.height)
 
 
 class WeightsView(BaseModel):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 
 from jobs import exports
 from jobs.exports import Export
+from jobs.records import Job
 from web.api.answers import NOT_FOUND, Answers, House, PageNumber, PerPage, Person
 from web.api.models import JobPage
 from web.problems import NothingThere
@@ -20,11 +21,13 @@ MEDIA_TYPES = {
     Export.ZIP: "application/zip",
 }
 A_DAY = "private, max-age=86400"
+FOR_EVER = "private, max-age=31536000, immutable"
 
 router = APIRouter(tags=["pictures"])
 
 
-def _file(kind: str, description: str) -> dict[str, Any]:
+def file_answer(kind: str, description: str) -> dict[str, Any]:
+    """What a route that answers with a file says of itself."""
     found: Answers = {200: {"content": {kind: {}}, "description": description}}
     return {"response_class": Response, "responses": NOT_FOUND | found}
 
@@ -44,7 +47,7 @@ def search_gallery(
     return JobPage.of(found, page, per_page, person)
 
 
-@router.get("/jobs/{job_id}/frame", **_file("image/*", "The newest frame"))
+@router.get("/jobs/{job_id}/frame", **file_answer("image/*", "The newest frame"))
 def frame(job_id: str, house: House) -> Response:
     """The newest frame of a job that is being drawn."""
     progress = house.queue.get(job_id).progress
@@ -55,39 +58,46 @@ def frame(job_id: str, house: House) -> Response:
     return Response(data, media_type=kind, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/jobs/{job_id}/image.png", **_file(MEDIA_TYPES[Export.PNG], "The finished picture"))
+@router.get("/jobs/{job_id}/image.png", **file_answer(MEDIA_TYPES[Export.PNG], "The finished picture"))
 def image(job_id: str, house: House) -> Response:
     """The finished picture; its parameters are written inside the file."""
     return _answer_export(house, job_id, Export.PNG)
 
 
-@router.get("/jobs/{job_id}/animation.gif", **_file(MEDIA_TYPES[Export.GIF], "The picture forming"))
+@router.get("/jobs/{job_id}/animation.gif", **file_answer(MEDIA_TYPES[Export.GIF], "The picture forming"))
 def animation(job_id: str, house: House) -> Response:
     """How the picture formed; its parameters are written inside the file."""
     return _answer_export(house, job_id, Export.GIF)
 
 
-@router.get("/jobs/{job_id}/animation.mp4", **_file(MEDIA_TYPES[Export.MP4], "The picture forming"))
+@router.get("/jobs/{job_id}/animation.mp4", **file_answer(MEDIA_TYPES[Export.MP4], "The picture forming"))
 def animation_mp4(job_id: str, house: House) -> Response:
     """How the picture formed, as a film; its parameters are written inside the file."""
     return _answer_export(house, job_id, Export.MP4)
 
 
-@router.get("/jobs/{job_id}/animation.webp", **_file(MEDIA_TYPES[Export.WEBP], "The picture forming"))
+@router.get("/jobs/{job_id}/animation.webp", **file_answer(MEDIA_TYPES[Export.WEBP], "The picture forming"))
 def animation_webp(job_id: str, house: House) -> Response:
     """How the picture formed, in all its colours; its parameters are written inside the file."""
     return _answer_export(house, job_id, Export.WEBP)
 
 
-@router.get("/jobs/{job_id}/frames.zip", **_file(MEDIA_TYPES[Export.ZIP], "The frames of the animation"))
+@router.get(
+    "/jobs/{job_id}/frames.zip", **file_answer(MEDIA_TYPES[Export.ZIP], "The frames of the animation")
+)
 def frames(job_id: str, house: House) -> Response:
     """The frames of the animation as PNGs numbered by step, with the parameters in `recipe.json`."""
     return _answer_export(house, job_id, Export.ZIP)
 
 
-def _answer_export(house: Studio, job_id: str, export: Export) -> Response:
+def finished(house: Studio, job_id: str) -> Job:
+    """A job that left a picture. Raises JobNotFound, NothingThere."""
     job = house.queue.get(job_id)
     if job.result is None:
         raise NothingThere(f"There is no picture: the job is {job.state.value}.")
-    data = exports.read(house.artifacts, job, export)
+    return job
+
+
+def _answer_export(house: Studio, job_id: str, export: Export) -> Response:
+    data = exports.read(house.artifacts, finished(house, job_id), export)
     return Response(data, media_type=MEDIA_TYPES[export], headers={"Cache-Control": A_DAY})
