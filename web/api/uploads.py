@@ -42,9 +42,8 @@ async def hand_in(request: Request, house: House, mask: bool = False) -> UploadV
 @router.post("/jobs/{job_id}/upload", status_code=201, responses=NOT_FOUND)
 def hand_in_result(job_id: str, house: House) -> UploadView:
     """Hand in a finished picture, to begin another with it."""
-    return UploadView.of(
-        house.uploads.add(exports.read(house.artifacts, finished(house, job_id), Export.PNG))
-    )
+    picture = exports.read(house.artifacts, finished(house, job_id), Export.PNG)
+    return UploadView.of(house.uploads.add(picture))
 
 
 @router.get("/uploads/{image}", **file_answer("image/png", "The picture as it was kept"))
