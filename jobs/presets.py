@@ -1,9 +1,11 @@
 """Parameters that people keep under a name of their own."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
 
 from db import reading, writing
@@ -11,6 +13,7 @@ from db.tables import presets
 
 MAX_NAME = 60
 MAX_A_PERSON = 200
+NOT_KEPT = frozenset({"prompt", "seed", "weights"})
 
 
 class PresetRefused(ValueError):
@@ -35,6 +38,18 @@ class Preset:
     number: int | None = None
 
 
+def manner_of(spec: BaseModel) -> dict[str, Any]:
+    """What a preset keeps of a generator's spec: how a picture is drawn, whatever it shows.
+
+    Pictures that were not chosen are left out, so that the preset takes away none.
+    """
+    return {
+        name: value
+        for name, value in spec.model_dump(mode="json").items()
+        if name not in NOT_KEPT and (value or not _is_picture(spec, name))
+    }
+
+
 class Presets:
     """What people keep; everyone sees their own. Every method raises ``db.DatabaseError`` when it must."""
 
@@ -56,9 +71,9 @@ class Presets:
         Raises:
             PresetRefused: the name is empty or too long, or the person has too many presets.
         """
-        name = " ".join(preset.name.split())
-        if not (0 < len(name) <= MAX_NAME and name.isprintable()):
-            raise PresetRefused(f"The name of a preset has 1 to {MAX_NAME} visible letters: type one.")
+        name = _on_one_line(preset.name)
+        if not 0 < len(name) <= MAX_NAME:
+            raise PresetRefused(f"The name of a preset has 1 to {MAX_NAME} letters: type one.")
         key = {
             "submitter": person,
             "generator": preset.generator,
@@ -88,6 +103,16 @@ def _put(connection: Connection, key: Mapping[str, str], parameters: dict[str, A
         raise PresetRefused(f"You have {MAX_A_PERSON} presets, as many as one may: delete one.")
     added = insert(presets).values(**key, parameters=parameters).returning(presets.c.number)
     return int(connection.execute(added).scalar_one())
+
+
+def _is_picture(spec: BaseModel, name: str) -> bool:
+    extra = type(spec).model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("image"))
+
+
+def _on_one_line(name: str) -> str:
+    """Control characters become spaces: not every database can hold them."""
+    return " ".join("".join(" " if unicodedata.category(c) == "Cc" else c for c in name).split())
 
 
 def _where(key: Mapping[str, str]) -> ColumnElement[bool]:

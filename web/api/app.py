@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from jobs.presets import NOT_KEPT
 from web import problems, studio
 from web.api import house, jobs, pictures, presets, recipes, uploads, votes
 from web.api.answers import PROBLEMS
-from web.api.models import NewJob
+from web.api.models import NewJob, NewPreset
 
 ABOUT = """
 Submit a prompt, follow the picture while it forms, fetch it, vote.
@@ -69,27 +70,23 @@ def _sentence(problem: Any) -> str:
 
 
 def _describe_parameters(api: FastAPI) -> None:
-    """Write every generator's parameters out where the description says how to submit a job."""
+    """Write every generator's parameters out where the description says how to submit a job or a preset."""
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
             generators = studio.current().generators.values()
-            describe()["components"]["schemas"]["NewJob"] = {
-                "title": "NewJob",
-                "oneOf": [_new_job(generator) for generator in generators],
-            }
+            schemas = describe()["components"]["schemas"]
+            for model, written_out in ((NewJob, _new_job), (NewPreset, _new_preset)):
+                name = model.__name__
+                schemas[name] = {"title": name, "oneOf": [written_out(generator) for generator in generators]}
         return describe()
 
     api.openapi = openapi  # type: ignore[method-assign]
 
 
 def _new_job(generator: studio.Generator) -> dict[str, Any]:
-    parameters = generator.spec.model_json_schema()
-    definitions = parameters.pop("$defs", {})
-    for name, field in parameters["properties"].items():
-        if "$ref" in field:
-            parameters["properties"][name] = definitions[field.pop("$ref").rsplit("/", 1)[-1]] | field
+    parameters = _parameters(generator)
     parameters["properties"]["prompt"]["pattern"] = SOMETHING_VISIBLE
     parameters["properties"]["weights"]["enum"] = [weights.name for weights in generator.weights]
     return {
@@ -103,3 +100,31 @@ def _new_job(generator: studio.Generator) -> dict[str, Any]:
         },
         "required": ["generator", "parameters"],
     }
+
+
+def _new_preset(generator: studio.Generator) -> dict[str, Any]:
+    parameters = _parameters(generator)
+    for name in NOT_KEPT:
+        del parameters["properties"][name]
+    name = NewPreset.model_json_schema()["properties"]["name"]
+    return {
+        "type": "object",
+        "title": generator.title,
+        "properties": {
+            "name": name | {"pattern": SOMETHING_VISIBLE},
+            "generator": {"const": generator.name},
+            "weights": {"enum": [weights.name for weights in generator.weights]},
+            "parameters": parameters | {"required": []},
+        },
+        "required": ["name", "generator", "weights", "parameters"],
+    }
+
+
+def _parameters(generator: studio.Generator) -> dict[str, Any]:
+    """The schema of the generator's spec, with what it refers to written out."""
+    parameters = generator.spec.model_json_schema()
+    definitions = parameters.pop("$defs", {})
+    for name, field in parameters["properties"].items():
+        if "$ref" in field:
+            parameters["properties"][name] = definitions[field.pop("$ref").rsplit("/", 1)[-1]] | field
+    return parameters

@@ -204,7 +204,7 @@ class RecipeView(BaseModel):
 class NewPreset(BaseModel):
     """Parameters to keep under a name."""
 
-    name: Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
+    name: str = Field(max_length=MAX_NAME)
     generator: str
     weights: str
     parameters: dict[str, Any] = Field(

@@ -6,6 +6,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from jobs.recipe import MAX_FILE_BYTES, recipe_in
+from web.api.answers import NOT_FOUND
 from web.api.models import RecipeView
 
 A_FILE: dict[str, Any] = {
@@ -18,7 +19,7 @@ A_FILE: dict[str, Any] = {
 router = APIRouter(tags=["pictures"])
 
 
-@router.post("/recipes", openapi_extra=A_FILE)
+@router.post("/recipes", openapi_extra=A_FILE, responses=NOT_FOUND)
 async def read(request: Request) -> RecipeView:
     """What made a picture: the body is a file saved here, PNG, GIF, WebP, MP4 or a zip of frames."""
     data = bytearray()
