@@ -10,12 +10,12 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import EnumType
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 from sqlalchemy import Engine
@@ -28,6 +28,7 @@ from jobs.executors import Executors
 from jobs.gallery import Sample
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.records import Job, JobState
+from jobs.uploads import UploadError, UploadNotFound, Uploads
 from settings import Settings, SettingsError, load_settings
 
 POLL_SECONDS = 0.2
@@ -39,13 +40,16 @@ def main(arguments: Sequence[str]) -> int:
     try:
         asked = _parser(_generator_named_in(arguments)).parse_intermixed_args(arguments)
         settings = load_settings(asked.settings)
-        spec = registry.parse_spec(asked.generator, _parameters(asked), Path(settings.weights_dir))
+        uploads = Uploads(ArtifactStore(settings.artifact_url))
+        parameters = _hand_in(_parameters(asked), registry.entry(asked.generator), uploads)
+        spec = registry.parse_spec(asked.generator, parameters, Path(settings.weights_dir))
+        uploads.require(spec)
         desk = open_desk(settings)
         asked.save_dir.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max_workers=1) as threads:
             job = desk.queue.enqueue(asked.generator, spec.model_dump(mode="json"), submitter=_submitter())
             return report(Order(desk, job.id, threads).follow(), desk.store, asked.save_dir)
-    except (SettingsError, registry.SpecError, TooManyWaiting) as error:
+    except (SettingsError, registry.SpecError, UploadError, UploadNotFound, TooManyWaiting) as error:
         print(error, file=sys.stderr)
         return 2
     except (db.DatabaseError, JobNotFound, OSError) as error:
@@ -173,13 +177,20 @@ def _flag(name: str) -> str:
 
 
 def _help(field: FieldInfo) -> str:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    extra = _extra(field)
     unit = f" In {extra['unit']}." if "unit" in extra else ""
-    default = "" if field.is_required() else f" Default: {field.default}."
+    default = "" if field.is_required() or field.default in (None, ()) else f" Default: {field.default}."
     return f"{field.description}{unit}{default}".replace("%", "%%")
 
 
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
 def _choices(field: FieldInfo) -> dict[str, Any]:
+    if _extra(field).get("image"):
+        several = get_origin(field.annotation) is tuple
+        return {"metavar": "FILE", "type": Path, "action": "append" if several else "store"}
     if isinstance(field.annotation, EnumType):
         return {"choices": [choice.value for choice in field.annotation]}
     if field.annotation is bool:
@@ -190,6 +201,42 @@ def _choices(field: FieldInfo) -> dict[str, Any]:
 def _parameters(asked: argparse.Namespace) -> dict[str, Any]:
     given = {name.removeprefix("spec_"): v for name, v in vars(asked).items() if name.startswith("spec_")}
     return {"prompt": asked.prompt, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _hand_in(
+    parameters: Mapping[str, Any], generator: registry.GeneratorEntry, uploads: Uploads
+) -> dict[str, Any]:
+    """``parameters`` with a reference for every picture file, which is kept in the store.
+
+    Raises:
+        UploadError: a file cannot be read, or is no picture.
+        StoreError: the store cannot be written.
+    """
+
+    def handed_in(value: Any, *, mask: bool) -> Any:
+        match value:
+            case Path():
+                return _upload(value, uploads, mask=mask)
+            case list():
+                return [handed_in(file, mask=mask) for file in value]
+        return value
+
+    fields = generator.spec.model_fields
+    return {
+        name: handed_in(value, mask=bool(_extra(fields[name]).get("mask")))
+        for name, value in parameters.items()
+    }
+
+
+def _upload(file: Path, uploads: Uploads, *, mask: bool) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UploadError(f"The picture {file} cannot be read ({error.strerror}): check its path.") from error
+    try:
+        return uploads.add(data, mask=mask).reference
+    except UploadError as error:
+        raise UploadError(f"{file}: {error}") from error
 
 
 def _submitter() -> str:
