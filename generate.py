@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import EnumType
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic.fields import FieldInfo
 from sqlalchemy import Engine
@@ -34,11 +34,16 @@ from jobs.presets import Preset, PresetRefused, Presets, manner_of
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.recipe import NoRecipe, recipe_in
 from jobs.records import Job, JobState
+from jobs.uploads import UploadError, UploadNotFound, Uploads
 from settings import Settings, SettingsError, load_settings
 
 POLL_SECONDS = 0.2
 SETTING = re.compile(r"[a-z_.]+=")
 EXPORTS = {Path(export).suffix.removeprefix("."): export for export in Export}
+CANNOT_BE_DONE = (
+    *(SettingsError, registry.SpecError, TooManyWaiting),
+    *(NoRecipe, PresetRefused, UploadError, UploadNotFound),
+)
 EXIT_STATUS = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
 
 
@@ -57,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
         batch = of_seeds(spec.model_dump(mode="json"), count)
         jobs = desk.queue.enqueue_all(asked.generator, batch, submitter=_submitter())
         return _draw_all(desk, jobs, asked.save_dir, exports)
-    except (SettingsError, registry.SpecError, TooManyWaiting, NoRecipe, PresetRefused) as error:
+    except CANNOT_BE_DONE as error:
         print(error, file=sys.stderr)
         return 2
     except (db.DatabaseError, JobNotFound, OSError) as error:
@@ -218,13 +223,20 @@ def _flag(name: str) -> str:
 
 
 def _help(field: FieldInfo) -> str:
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    extra = _extra(field)
     unit = f" In {extra['unit']}." if "unit" in extra else ""
-    default = "" if field.is_required() else f" Default: {field.default}."
+    default = "" if field.is_required() or field.default in (None, ()) else f" Default: {field.default}."
     return f"{field.description}{unit}{default}".replace("%", "%%")
 
 
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+
+
 def _choices(field: FieldInfo) -> dict[str, Any]:
+    if _extra(field).get("image"):
+        several = get_origin(field.annotation) is tuple
+        return {"metavar": "FILE", "type": Path, "action": "append" if several else "store"}
     if isinstance(field.annotation, EnumType):
         return {"choices": [choice.value for choice in field.annotation]}
     if field.annotation is bool:
@@ -240,16 +252,25 @@ def _without_prompt(asked: argparse.Namespace) -> None:
 
 
 def _spec(desk: Desk, asked: argparse.Namespace, model: Mapping[str, Any] | None) -> GenerationSpec:
-    """All that is asked: flags win over the preset, the preset over the model. Raises SpecError."""
+    """All that is asked: flags win over the preset, the preset over the model.
+
+    Raises:
+        SpecError: it cannot be drawn, or there is no such preset.
+        UploadError, UploadNotFound: a picture that it refers to cannot be used, or is not here.
+    """
     given = {name.removeprefix("spec_"): v for name, v in vars(asked).items() if name.startswith("spec_")}
-    flags = {name: value for name, value in given.items() if value is not None}
+    uploads = Uploads(desk.store)
+    entry = registry.entry(asked.generator)
+    flags = _hand_in({n: value for n, value in given.items() if value is not None}, entry, uploads)
     if asked.prompt is not None:
         flags["prompt"] = asked.prompt
     usual = {} if model is None else model["spec"]
     weights = flags.get("weights", usual.get("weights"))
     preset = {} if asked.preset is None else _preset(desk, asked.generator, weights, asked.preset)
     weights_dir = Path(desk.settings.weights_dir)
-    return registry.parse_spec(asked.generator, {**usual, **preset, **flags}, weights_dir)
+    spec = registry.parse_spec(asked.generator, {**usual, **preset, **flags}, weights_dir)
+    uploads.require(spec)
+    return spec
 
 
 def _preset(desk: Desk, generator: str, weights: str | None, name: str) -> Mapping[str, Any]:
@@ -286,6 +307,42 @@ def _count(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= MAX_PICTURES):
         raise registry.SpecError(f"--count takes a number from 1 to {MAX_PICTURES}, not '{text}'.")
     return int(text)
+
+
+def _hand_in(
+    parameters: Mapping[str, Any], generator: registry.GeneratorEntry, uploads: Uploads
+) -> dict[str, Any]:
+    """``parameters`` with a reference for every picture file, which is kept in the store.
+
+    Raises:
+        UploadError: a file cannot be read, or is no picture.
+        StoreError: the store cannot be written.
+    """
+
+    def handed_in(value: Any, *, mask: bool) -> Any:
+        match value:
+            case Path():
+                return _upload(value, uploads, mask=mask)
+            case list():
+                return [handed_in(file, mask=mask) for file in value]
+        return value
+
+    fields = generator.spec.model_fields
+    return {
+        name: handed_in(value, mask=bool(_extra(fields[name]).get("mask")))
+        for name, value in parameters.items()
+    }
+
+
+def _upload(file: Path, uploads: Uploads, *, mask: bool) -> str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise UploadError(f"The picture {file} cannot be read ({error.strerror}): check its path.") from error
+    try:
+        return uploads.add(data, mask=mask).reference
+    except UploadError as error:
+        raise UploadError(f"{file}: {error}") from error
 
 
 def _submitter() -> str:

@@ -15,7 +15,9 @@ from web.studio import Generator
 ELSEWHERE = frozenset({"prompt", "weights"})
 ALWAYS_TOLD = frozenset({"seed", "width", "height"})
 PICTURES = frozenset({"image", "images", "mask"})
-MOST_BUTTONS = 4
+OPENED = "opened groups"
+"""In the session: how often the form was filled, and which groups that opened."""
+MOST_BUTTONS = 3
 """More choices than that are a list that opens."""
 ANYTHING = {"prompt": "-", "weights": "-", "seed": 0}
 """Stands for what the form does not hold where the spec derives a value."""
@@ -67,9 +69,11 @@ def draw(spec: type[BaseModel], defaults: Mapping[str, Any], scope: str) -> dict
     wanted = parameters(spec, defaults)
     _derive(spec, wanted, scope)
     values = _draw_all([p for p in wanted if not p.group], wanted, scope)
+    filling, opened = st.session_state.get(_key(scope, OPENED), (0, ()))
     for group in dict.fromkeys(p.group for p in wanted if p.group):
         inside = [p for p in wanted if p.group == group]
-        with st.expander(_group_label(group, inside, scope), key=f"{scope}.{group}", on_change="rerun"):
+        label = _group_label(group, inside, scope)
+        with st.expander(label, expanded=group in opened, key=f"{_key(scope, group)}.{filling}"):
             values |= _draw_all(inside, wanted, scope)
     return values
 
@@ -82,9 +86,8 @@ def fill(spec: type[BaseModel], defaults: Mapping[str, Any], values: Mapping[str
     wanted = parameters(spec, defaults)
     for parameter in wanted:
         st.session_state[_key(scope, parameter.name)] = _fitting(parameter, values)
-    for group in {p.group for p in wanted if p.group}:
-        changed = any(_is_changed(p, scope) for p in wanted if p.group == group)
-        st.session_state[f"{scope}.{group}"] = changed
+    filling, _ = st.session_state.get(_key(scope, OPENED), (0, ()))
+    st.session_state[_key(scope, OPENED)] = filling + 1, {p.group for p in wanted if _is_changed(p, scope)}
 
 
 def described(job: Job, generator: Generator | None) -> dict[str, Any]:
