@@ -16,15 +16,16 @@ Fill = Callable[[str, str, str, Mapping[str, Any]], None]
 def show(house: Studio, fill: Fill) -> None:
     """Offer it, and tell what came of the last file."""
     number = st.session_state.setdefault("recipe.number", 0)
-    st.file_uploader(
-        "Drop a picture to get its parameters",
-        KINDS,
-        key=f"recipe.file.{number}",
-        on_change=_take,
-        args=(house, fill),
-        max_upload_size=MAX_FILE_BYTES // 2**20,
-        help="Any file that was saved here: PNG, GIF, WebP, MP4 or a zip of frames.",
-    )
+    with st.container(key="recipe"):
+        st.file_uploader(
+            "Drop a picture to get its parameters",
+            KINDS,
+            key=f"recipe.file.{number}",
+            on_change=_take,
+            args=(house, fill),
+            max_upload_size=MAX_FILE_BYTES // 2**20,
+            help="Any file that was saved here: PNG, GIF, WebP, MP4 or a zip of frames.",
+        )
     name, problem = st.session_state.pop("recipe.outcome", ("", ""))
     if problem:
         st.warning(problem, icon=":material/warning:")
