@@ -68,12 +68,12 @@ def _sentence(problem: Any) -> str:
 
 
 def _describe_parameters(api: FastAPI) -> None:
-    """Write every generator's parameters out where the description says how to submit a job."""
+    """Write the parameters of every generator that has weights out where a job is submitted."""
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
-            generators = studio.current().generators.values()
+            generators = [g for g in studio.current().generators.values() if g.weights]
             describe()["components"]["schemas"]["NewJob"] = {
                 "title": "NewJob",
                 "oneOf": [_new_job(generator) for generator in generators],
