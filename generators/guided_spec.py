@@ -129,7 +129,7 @@ class GuidedSpec(GenerationSpec):
     total_variation: float = Field(
         default=0.0,
         ge=0,
-        le=100,
+        le=1000,
         title="Total variation",
         description="How much differences between neighbouring pixels cost: more draws smoother areas.",
         json_schema_extra={"group": SMOOTHNESS},
@@ -137,7 +137,7 @@ class GuidedSpec(GenerationSpec):
     saturation: float = Field(
         default=0.0,
         ge=0,
-        le=100,
+        le=1000,
         title="Against saturation",
         description="How much garish colours cost.",
         json_schema_extra={"group": SMOOTHNESS},

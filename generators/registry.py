@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from generators.biggan_clip_spec import BigGANClipSpec
 from generators.contract import Generate, GenerationSpec
 from generators.vqgan_clip_spec import VqganClipSpec
 from settings import ROOT, Settings
@@ -52,6 +53,13 @@ GENERATORS: dict[str, GeneratorEntry] = {
             summary="Moves the latent of a VQGAN until CLIP finds the prompt in the picture.",
             spec=VqganClipSpec,
             module="generators.vqgan_clip",
+        ),
+        GeneratorEntry(
+            name="biggan_clip",
+            title="BigGAN + CLIP",
+            summary="Draws many random pictures, then moves the noise of the best until it fits the prompt.",
+            spec=BigGANClipSpec,
+            module="generators.biggan_clip",
         ),
     )
 }

@@ -1,29 +1,46 @@
-"""VQGAN latent optimisation steered by CLIP, starting from noise or from a scene that the prior imagines."""
+"""VQGAN latent optimisation steered by CLIP, from noise, from a picture, or from what the prior imagines."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from generators import starts
 from generators.contract import Context, Frame, GenerationError, GenerationSpec
-from generators.vqgan_clip_spec import Start, VqganClipSpec
+from generators.guided import (
+    Moment,
+    fast_clip,
+    frames,
+    guidance_of,
+    memory_told,
+    picture_of,
+    refine,
+    resize,
+    resumed,
+)
+from generators.memory import cutouts_together
+from generators.shelf import installed, networks_of
+from generators.vqgan_clip_spec import GRID, Start, VqganClipSpec
+from guidance.camera import Move
 from guidance.clip import Clip
+from guidance.drawings import Mask, VqganDrawing
 from guidance.latent_optimiser import LatentOptimiser
+from guidance.losses import Costs
+from guidance.prompts import parse_prompt
 from networks.latent_flow import LatentFlow, sample_rounds
 from networks.vqgan import VQGAN
-from weights import catalogue
-from weights.errors import WeightsError
-from weights.files import verify
-from weights.loading import load_clip, load_prior, load_vqgan
+from weights.catalogue import WeightsEntry
+from weights.loading import load_prior, load_vqgan
 
 ROUNDS = 12
 """In so many rounds the prior goes from noise to a scene."""
 SETTLING_ROUNDS = 4
+
+Stage = Generator[Moment, None, Tensor]
+"""Moments, and at the end a latent or a picture."""
 
 
 @dataclass(frozen=True)
@@ -33,174 +50,236 @@ class Networks:
     vqgan: VQGAN
     clip: Clip
     prior: LatentFlow | None
-    device: torch.device
+
+    def encode(self, picture: Tensor) -> Tensor:
+        """A picture (1, 3, H, W) in [0, 1] to a latent, float32."""
+        images = picture.to(self.clip.device) * 2 - 1
+        return self.vqgan.encode(images.to(self.clip.dtype)).float()
+
+    def draw(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) through the codebook to pictures (B, 3, H, W) in [0, 1]."""
+        codes, _ = self.vqgan.quantize(latents)
+        return self.vqgan.decode(codes.to(self.clip.dtype)).float().div(2).add(0.5).clamp(0, 1)
 
 
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """Frames from the start to the finished picture.
 
-    First the prior's rounds, then the steps of guidance, then the prior once more: guidance leaves stains in
-    the picture, and the prior knows that no scene has them.
+    First the prior's rounds, then the steps of guidance, chapter by chapter, then the prior once more:
+    guidance leaves stains in the picture, and the prior knows that no scene has them. A second pass draws the
+    picture again, larger.
 
     Raises:
-        GenerationError: the weights are missing or damaged, or have no prior to start from.
+        GenerationError: the weights or a picture are missing or damaged, there is no prior to start from, or
+            not enough memory.
     """
     assert isinstance(spec, VqganClipSpec)
-    networks = _networks(spec.weights, context)
-    random = torch.Generator().manual_seed(spec.seed)
-    text = networks.clip.encode_text([spec.prompt])[0]
-    forming: list[Tensor] = []
-    if context.resume:
-        latent = torch.zeros(1, networks.vqgan.config.embed_dim, *_grid(spec, networks))
-    elif spec.init is Start.PRIOR:
-        forming, latent = _imagine(spec, networks, text, random)
-    else:
-        latent = _noise(spec, networks, random)
-    before = ROUNDS - 1 if spec.init is Start.PRIOR else 0  # the last round is where guidance starts
-    after = SETTLING_ROUNDS if _settles(spec, networks) else 0
-    for step, picture in enumerate(forming):
-        yield Frame(_to_bytes(picture), step, before + spec.steps + after)
-    optimiser = LatentOptimiser(
-        vqgan=networks.vqgan,
-        clip=networks.clip,
-        text=text,
-        latent=latent.to(networks.device),
-        random=random,
-        cutouts=spec.cutouts,
-        learning_rate=spec.learning_rate,
-    )
-    if context.resume:
-        optimiser.restore(context.resume)
-    yield from _refine(optimiser, spec.steps, before, after)
-    if after:
-        steps = before + optimiser.step + after
-        for step, picture in enumerate(_settle(spec, networks, optimiser), steps - after + 1):
-            score = networks.clip.score(picture, text).item()
-            yield Frame(_to_bytes(picture), step, steps, {"score": score})
+    entry = installed(spec.weights, context.weights_dir)
+    cutouts = cutouts_together(spec, entry, context)
+    networks = networks_of(entry, context, _load)
+    step, state = resumed(context)
+    with memory_told("choose a smaller size, or no second pass"):
+        yield from frames(_Painting(spec, context, networks, cutouts).moments(state), step)
 
 
-def _refine(optimiser: LatentOptimiser, steps: int, before: int, after: int) -> Iterator[Frame]:
-    loss: float | None = None
-    while True:
-        picture = optimiser.picture()
-        with torch.no_grad():
-            numbers = {"score": optimiser.clip.score(picture, optimiser.text).item()}
-        if loss is not None:
-            numbers["loss"] = loss
-        finished = optimiser.step >= steps or optimiser.convergence.reached
-        yield Frame(
-            image=_to_bytes(picture),
-            step=before + optimiser.step,
-            steps=before + (optimiser.step if finished else steps) + after,
-            numbers=numbers,
-            checkpoint=optimiser.dump,
-        )
-        if finished:
+class _Painting:
+    """One job: its stages in their order."""
+
+    def __init__(self, spec: VqganClipSpec, context: Context, networks: Networks, cutouts: int) -> None:
+        self.spec, self.context, self.networks, self.cutouts = spec, context, networks, cutouts
+        self.random = torch.Generator().manual_seed(spec.seed)
+        self.chapters = parse_prompt(spec.prompt)
+        self.size = (spec.height, spec.width)
+        self.guided = spec.steps * len(self.chapters)
+        self.settled = SETTLING_ROUNDS if self._settles() else 0
+        self.enlarged = spec.enlarge_steps + 1 if spec.enlarge > 1 else 0
+
+    def moments(self, state: Mapping[str, Any] | None) -> Iterator[Moment]:
+        """All stages, or those from the one on that ``state`` is of."""
+        if state is not None and state["stage"] == "enlarged":
+            yield from self._second_pass(torch.zeros(1, 3, *self.size), state)
             return
-        loss = optimiser.advance(picture)
+        picture = yield from self._first_pass(state)
+        if self.enlarged:
+            yield from self._second_pass(picture, None)
+
+    def _first_pass(self, state: Mapping[str, Any] | None) -> Stage:
+        if state is None:
+            latent = yield from self._start()
+        else:
+            latent = torch.zeros(1, self.networks.vqgan.config.embed_dim, *self._grid)
+        optimiser = self._optimiser(latent, self.size)
+        if state is not None:
+            optimiser.restore(state["optimiser"])
+        between = self._move_camera if self.spec.moves else None
+        yield from refine(optimiser, self.settled + self.enlarged, {"stage": "guided"}, between)
+        with torch.no_grad():
+            picture = optimiser.shown(optimiser.picture())
+        if self.settled:
+            picture = yield from self._settle(optimiser)
+        return picture
+
+    def _second_pass(self, picture: Tensor, state: Mapping[str, Any] | None) -> Iterator[Moment]:
+        larger = tuple(round(side * self.spec.enlarge / GRID) * GRID for side in self.size)
+        height, width = larger
+        with torch.no_grad():
+            latent = self.networks.encode(resize(picture, (height, width)))
+        optimiser = self._optimiser(latent, (height, width))
+        optimiser.guidance = replace(
+            optimiser.guidance, chapters=optimiser.guidance.chapters[-1:], steps=self.spec.enlarge_steps
+        )
+        if state is not None:
+            optimiser.restore(state["optimiser"])
+        yield from refine(optimiser, 0, {"stage": "enlarged"})
+
+    def _optimiser(self, latent: Tensor, size: tuple[int, int]) -> LatentOptimiser:
+        original = None if self._original is None else resize(self._original, size)
+        mask = (
+            None
+            if self._paintable is None or original is None
+            else Mask(resize(self._paintable, size), original)
+        )
+        costs = Costs(
+            total_variation=self.spec.total_variation,
+            saturation=self.spec.saturation,
+            keep_close=self.spec.keep_close,
+            original=original,
+        )
+        guidance = replace(
+            guidance_of(self.spec, self.networks.clip, self.context, costs, self.cutouts),
+            keep_close_decay=self.spec.keep_close_decay,
+            until_converged=not self.spec.moves,
+        )
+        latent = latent.to(self.networks.clip.device)
+        drawing = VqganDrawing(self.networks.vqgan, latent, self.networks.clip.dtype, mask)
+        return LatentOptimiser(drawing, self.networks.clip, guidance, self.random)
+
+    def _start(self) -> Stage:
+        """The latent to begin with."""
+        if self._original is not None:
+            return (yield from self._start_from(self.networks.encode(self._original)))
+        match self.spec.init:
+            case Start.PRIOR:
+                return (yield from self._imagine(None, 1.0))
+            case Start.NOISE:
+                return starts.random_codes(self.networks.vqgan, self._grid, self.random)
+            case Start.PIXELS:
+                return self.networks.encode(starts.random_pixels(self.size, self.random))
+            case Start.GRADIENT:
+                return self.networks.encode(starts.random_gradient(self.size, self.random))
+
+    def _start_from(self, latent: Tensor) -> Stage:
+        """The start image's latent, as far as asked imagined afresh."""
+        afresh = self.spec.start_afresh
+        if not afresh:
+            return latent
+        if self._fits_prior():
+            return (yield from self._imagine(latent, afresh))
+        return latent.lerp(starts.random_codes(self.networks.vqgan, self._grid, self.random), afresh)
+
+    @torch.no_grad()
+    def _imagine(self, start: Tensor | None, afresh: float) -> Stage:
+        """Many scenes from the prior: moments of the one that CLIP finds best, and its latent."""
+        networks, prior = self.networks, self.networks.prior
+        if prior is None:
+            raise GenerationError(
+                f"The weights '{self.spec.weights}' have no prior; choose the start 'noise'."
+            )
+        ids, heard = networks.clip.tokens([self.chapters[0].wanted] * self.spec.candidates)
+        begun = None if start is None else start.expand(len(ids), -1, -1, -1)
+        rounds = list(
+            sample_rounds(
+                prior,
+                ids,
+                heard,
+                self.random,
+                rounds=ROUNDS,
+                start=begun,
+                afresh=afresh,
+                dtype=networks.clip.dtype,
+            )
+        )
+        targets = self._optimiser(rounds[-1][:1], self.size).targets
+        best = targets.score(networks.clip.look(networks.draw(rounds[-1]))).argmax()
+        pictures = [resize(networks.draw(latents[best, None]), self.size) for latents in rounds]
+        for done, picture in enumerate(pictures[:-1], 1):
+            left = len(pictures) - done + self.guided + self.settled + self.enlarged
+            yield Moment(self._kept(picture), left)
+        return rounds[-1][best, None] if self._fits_prior() else networks.encode(pictures[-1])
+
+    @torch.no_grad()
+    def _settle(self, optimiser: LatentOptimiser) -> Stage:
+        prior, clip = self.networks.prior, self.networks.clip
+        assert prior is not None
+        ids, heard = clip.tokens([self.chapters[-1].wanted])
+        shown = optimiser.average if self.spec.averaging else optimiser.tensors
+        rounds = sample_rounds(
+            prior,
+            ids,
+            heard,
+            self.random,
+            rounds=SETTLING_ROUNDS,
+            start=shown["latent"],
+            afresh=self.spec.settling,
+            dtype=clip.dtype,
+        )
+        for done, latents in enumerate(rounds, 1):
+            picture = self._kept(self.networks.draw(latents))
+            left = SETTLING_ROUNDS - done + self.enlarged
+            yield Moment(picture, left, {"score": optimiser.score(picture)})
+        return picture
+
+    @torch.no_grad()
+    def _move_camera(self, optimiser: LatentOptimiser) -> None:
+        if optimiser.left and optimiser.step % self.spec.camera_every == 0:
+            move = Move(self.spec.zoom, self.spec.turn, self.spec.pan_x, self.spec.pan_y)
+            optimiser.replace({"latent": self.networks.encode(move.apply(optimiser.picture()))})
+
+    def _settles(self) -> bool:
+        return bool(self.spec.steps and self.spec.settling and self._begins_with_prior and self._fits_prior())
+
+    @property
+    def _begins_with_prior(self) -> bool:
+        if self.spec.start_image is not None:
+            return self.spec.start_afresh > 0
+        return self.spec.init is Start.PRIOR
+
+    def _fits_prior(self) -> bool:
+        prior = self.networks.prior
+        return prior is not None and self._grid == (prior.config.grid,) * 2
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        factor = self.networks.vqgan.downsampling
+        return self.spec.height // factor, self.spec.width // factor
+
+    @cached_property
+    def _original(self) -> Tensor | None:
+        """The start image at the picture's size."""
+        if self.spec.start_image is None:
+            return None
+        return resize(picture_of(self.spec.start_image, self.context), self.size).to(
+            self.networks.clip.device
+        )
+
+    @cached_property
+    def _paintable(self) -> Tensor | None:
+        """Where the picture may change, (1, 1, H, W)."""
+        if self.spec.mask is None:
+            return None
+        painted = resize(picture_of(self.spec.mask, self.context), self.size)
+        return painted.mean(1, keepdim=True).to(self.networks.clip.device)
+
+    def _kept(self, picture: Tensor) -> Tensor:
+        if self._paintable is None or self._original is None:
+            return picture
+        return Mask(self._paintable, self._original).keep(picture)
 
 
-def _settles(spec: VqganClipSpec, networks: Networks) -> bool:
-    return bool(
-        spec.init is Start.PRIOR
-        and spec.steps
-        and spec.settling
-        and networks.prior
-        and _grid(spec, networks) == (networks.prior.config.grid,) * 2
-    )
-
-
-@torch.no_grad()
-def _settle(spec: VqganClipSpec, networks: Networks, optimiser: LatentOptimiser) -> Iterator[Tensor]:
-    assert networks.prior is not None
-    ids, heard = networks.clip.tokens([spec.prompt])
-    for latents in sample_rounds(
-        networks.prior,
-        ids,
-        heard,
-        optimiser.random,
-        rounds=SETTLING_ROUNDS,
-        start=optimiser.latent,
-        afresh=spec.settling,
-        dtype=networks.clip.dtype,
-    ):
-        yield _draw(networks, latents)
-
-
-@torch.no_grad()
-def _noise(spec: VqganClipSpec, networks: Networks, random: torch.Generator) -> Tensor:
-    grid = _grid(spec, networks)
-    codes = torch.randint(networks.vqgan.config.n_embed, (1, *grid), generator=random)
-    return networks.vqgan.embed(codes.to(networks.device)).float()
-
-
-@torch.no_grad()
-def _imagine(
-    spec: VqganClipSpec, networks: Networks, text: Tensor, random: torch.Generator
-) -> tuple[list[Tensor], Tensor]:
-    """Many scenes from the prior; of the best by CLIP's opinion, all rounds but the last and the latent."""
-    if networks.prior is None:
-        raise GenerationError(f"The weights '{spec.weights}' have no prior; choose the start 'noise'.")
-    ids, heard = networks.clip.tokens([spec.prompt] * spec.candidates)
-    dtype = networks.clip.dtype
-    rounds = list(sample_rounds(networks.prior, ids, heard, random, rounds=ROUNDS, dtype=dtype))
-    best = networks.clip.score(_draw(networks, rounds[-1]), text).argmax()
-    size = (spec.height, spec.width)
-    pictures = [_resize(_draw(networks, latents[best, None]), size) for latents in rounds]
-    if networks.prior.config.grid * networks.vqgan.downsampling == spec.height == spec.width:
-        latent = rounds[-1][best, None]
-    else:
-        latent = networks.vqgan.encode((pictures[-1] * 2 - 1).to(dtype))
-    return pictures[:-1], latent.float()
-
-
-def _draw(networks: Networks, latents: Tensor) -> Tensor:
-    """Latents (B, C, h, w) through the codebook to pictures (B, 3, H, W) in [0, 1]."""
-    codes, _ = networks.vqgan.quantize(latents)
-    return networks.vqgan.decode(codes.to(networks.clip.dtype)).float().div(2).add(0.5).clamp(0, 1)
-
-
-def _resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
-    if pictures.shape[2:] == size:
-        return pictures
-    return F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _grid(spec: VqganClipSpec, networks: Networks) -> tuple[int, int]:
-    factor = networks.vqgan.downsampling
-    return spec.height // factor, spec.width // factor
-
-
-def _to_bytes(picture: Tensor) -> np.ndarray:
-    return picture[0].detach().permute(1, 2, 0).mul(255).round().byte().cpu().numpy()
-
-
-def _networks(name: str, context: Context) -> Networks:
-    entry = next(e for e in catalogue.entries() if e.name == name)
-    try:
-        verify(entry, context.weights_dir)
-        return _load(name, context.weights_dir, context.device)
-    except WeightsError as error:
-        raise GenerationError(str(error)) from error
-
-
-@lru_cache(maxsize=2)
-def _load(name: str, weights_dir: Path, device: str) -> Networks:
-    """Networks stay in memory for the next job with the same weights."""
-    entry = next(e for e in catalogue.entries() if e.name == name)
-    files = {network: weights_dir / path for network, path in entry.networks.items()}
-    dtype = _fast_dtype(torch.device(device))
-    clip = Clip(*load_clip(files["clip"], device), dtype=dtype)
-    clip.model.vision_model.to(dtype)
-    clip.model.visual_projection.to(dtype)
-    vqgan = load_vqgan(files["vqgan"].with_suffix(".yaml"), files["vqgan"], device)
-    vqgan.to(dtype, memory_format=torch.channels_last)
-    prior = load_prior(files["prior"], device) if "prior" in files else None
-    return Networks(vqgan, clip, prior, torch.device(device))
-
-
-def _fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies matrices in it, else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+def _load(entry: WeightsEntry, context: Context) -> tuple[Networks, list[torch.nn.Module]]:
+    files = {network: context.weights_dir / path for network, path in entry.networks.items()}
+    clip = fast_clip(files["clip"], context.device)
+    vqgan = load_vqgan(files["vqgan"].with_suffix(".yaml"), files["vqgan"], context.device)
+    vqgan.to(clip.dtype, memory_format=torch.channels_last)
+    prior = load_prior(files["prior"], context.device) if "prior" in files else None
+    return Networks(vqgan, clip, prior), [vqgan, clip.model, *([prior] if prior else [])]

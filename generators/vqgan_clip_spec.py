@@ -103,7 +103,7 @@ class VqganClipSpec(GuidedSpec):
     keep_close: float = Field(
         default=0.0,
         ge=0,
-        le=100,
+        le=1000,
         title="Keep close",
         description="How much leaving the start image costs.",
         json_schema_extra={"group": START},

@@ -23,6 +23,10 @@ class Clip:
         """Side in pixels of the square views that the image tower takes."""
         return int(self.model.config.vision_config.image_size)
 
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
     @torch.no_grad()
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token ids and which of them are text, both (B, T); longer texts are cut at the tower's context."""
@@ -46,6 +50,6 @@ class Clip:
         pooled = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
 
-    def score(self, images: Tensor, text: Tensor) -> Tensor:
-        """Cosine of whole pictures (B, 3, H, W) in [0, 1] and one text (D,), (B,)."""
-        return self.encode_images(F.interpolate(images, (self.view, self.view), mode="area")) @ text
+    def look(self, images: Tensor) -> Tensor:
+        """Whole pictures (B, 3, H, W) in [0, 1] to (B, D) unit vectors."""
+        return self.encode_images(F.interpolate(images, (self.view, self.view), mode="area"))

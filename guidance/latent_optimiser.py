@@ -1,10 +1,7 @@
-"""VQGAN-CLIP (Crowson et al. 2022): everything is frozen, only the latent moves, until CLIP finds the prompt.
+"""Guidance (Crowson et al. 2022): everything is frozen, only a latent moves, until CLIP finds the prompt."""
 
-The latent passes through the codebook with a straight-through gradient, and is kept within the range of the
-codebook's vectors.
-"""
-
-import io
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +9,43 @@ import torch
 from torch import Tensor
 
 from guidance.clip import Clip
-from guidance.cutouts import cut_out
-from guidance.losses import spherical_distance
-from networks.vqgan import VQGAN
+from guidance.cutouts import Augmentations, Views, choose_views
+from guidance.drawings import Drawing, Tensors
+from guidance.losses import Costs, Targets
+from guidance.memory import NotEnoughMemory, free_what_is_unused, is_out_of_memory, told_as_one_error
 
 PATIENCE = 60  # steps without progress after which a picture has converged
 PROGRESS = 1e-3  # of the smoothed loss
 SMOOTHING = 0.9
+MOMENTS = (0.9, 0.99)
+FALL = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1 - done,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
+"""Learning rates by the share of the steps that is done."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How a picture is moved; see ``generators.guided_spec`` for what the numbers mean.
+
+    ``chapters`` are the targets that follow each other, ``steps`` those of each of them; a single one may end
+    once the loss no longer falls. At most ``chunk`` cutouts are looked at together.
+    """
+
+    chapters: Sequence[Targets]
+    steps: int
+    learning_rate: float
+    schedule: str = "constant"
+    optimiser: str = "adam"
+    averaging: float = 0.0
+    cutouts: int = 16
+    chunk: int = 256
+    augmentations: Augmentations = field(default_factory=Augmentations)
+    costs: Costs = field(default_factory=Costs)
+    keep_close_decay: float = 0.0
+    until_converged: bool = True
 
 
 @dataclass
@@ -40,90 +67,150 @@ class Convergence:
         return self.stale >= PATIENCE
 
 
-@dataclass
 class LatentOptimiser:
-    """One picture on its way: ``latent`` (1, C, h, w) float32, moved by Adam.
+    """One picture on its way.
 
-    ``random`` is the job's own generator; with the latent, Adam's moments and the step count it is the whole
-    state, which ``dump`` and ``restore`` carry from one executor to another. The
-    memory format is fixed: networks compute other last digits in another one.
+    ``random`` is the job's own generator; with the tensors, their averages, the optimiser's moments and the
+    step count it is the whole state, which ``state`` and ``restore`` carry from one executor to another.
     """
 
-    vqgan: VQGAN
-    clip: Clip
-    text: Tensor
-    latent: Tensor
-    random: torch.Generator
-    cutouts: int
-    learning_rate: float
-    step: int = 0
-    convergence: Convergence = field(default_factory=Convergence)
+    def __init__(self, drawing: Drawing, clip: Clip, guidance: Guidance, random: torch.Generator) -> None:
+        self.drawing, self.clip, self.guidance, self.random = drawing, clip, guidance, random
+        self.tensors = {name: tensor.requires_grad_(True) for name, tensor in drawing.start.items()}
+        self.average = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
+        self.optimiser = _optimiser(guidance, drawing, self.tensors)
+        self.step = 0
+        self.convergence = Convergence()
+        self.chunk = min(guidance.chunk, guidance.cutouts)
 
-    def __post_init__(self) -> None:
-        latent = self.latent.detach().clone(memory_format=torch.channels_last)
-        self.latent = latent.requires_grad_(True)
-        self.adam = torch.optim.Adam([self.latent], lr=self.learning_rate, betas=(0.9, 0.99))
-        self.low, self.high = (
-            bound(dim=0).values.view(1, -1, 1, 1)
-            for bound in (self.vqgan.codebook.min, self.vqgan.codebook.max)
-        )
+    @property
+    def targets(self) -> Targets:
+        """Those of the chapter that the next step belongs to."""
+        chapter = self.step // max(1, self.guidance.steps)
+        return self.guidance.chapters[min(chapter, len(self.guidance.chapters) - 1)]
+
+    @property
+    def left(self) -> int:
+        """How many steps are still to come."""
+        if self.convergence.reached:
+            return 0
+        return self.guidance.steps * len(self.guidance.chapters) - self.step
 
     def picture(self) -> Tensor:
-        """The picture that the latent stands for, (1, 3, H, W) in [0, 1], differentiable."""
-        codes, _ = self.vqgan.quantize(self.latent)
-        straight_through = self.latent + (codes - self.latent).detach()
-        drawn = self.vqgan.decode(straight_through.to(self.clip.dtype)).float()
-        return clamp_with_gradient(drawn / 2 + 0.5, 0, 1)
+        """The picture that the tensors stand for, (1, 3, H, W) in [0, 1], differentiable."""
+        with told_as_one_error():
+            return self.drawing.draw(self.tensors)
+
+    @torch.no_grad()
+    def shown(self, picture: Tensor) -> Tensor:
+        """What people see when ``picture`` was just drawn: it, or the averaged tensors' picture."""
+        return self.drawing.draw(self.average) if self.guidance.averaging else picture.detach()
+
+    @torch.no_grad()
+    def score(self, picture: Tensor) -> float:
+        """How well the whole of ``picture`` fits the targets of the moment: a cosine."""
+        return self.targets.score(self.clip.look(picture)).item()
 
     def advance(self, picture: Tensor) -> float:
-        """Move the latent one step so that ``picture``, just drawn from it, fits the text better."""
-        views = cut_out(picture, self.cutouts, self.clip.view, self.random)
-        loss = spherical_distance(self.clip.encode_images(views), self.text).mean()
-        self.adam.zero_grad()
-        loss.backward()
-        self.adam.step()
-        with torch.no_grad():
-            self.latent.copy_(self.latent.clamp(self.low, self.high))
-        self.step += 1
-        self.convergence.observe(loss.item())
-        return loss.item()
+        """Move one step so that ``picture``, just drawn, fits the targets better; returns its loss.
 
-    def dump(self) -> bytes:
-        state = {
-            "latent": self.latent.detach().cpu(),
-            "adam": self.adam.state_dict(),
+        Raises:
+            NotEnoughMemory: not even one cutout at a time fits.
+        """
+        self._set_rates()
+        self.optimiser.zero_grad()
+        loss, gradient = self._gradient(picture)
+        with told_as_one_error():
+            picture.backward(gradient)
+        self.optimiser.step()
+        with torch.no_grad():
+            self.drawing.keep_within(self.tensors)
+            for name, tensor in self.tensors.items():
+                self.average[name].lerp_(tensor, 1 - self.guidance.averaging)
+        self.step += 1
+        if self.guidance.until_converged and len(self.guidance.chapters) == 1:
+            self.convergence.observe(loss)
+        return loss
+
+    @torch.no_grad()
+    def replace(self, tensors: Tensors) -> None:
+        """Go on from other tensors, of the same shapes."""
+        for name, tensor in tensors.items():
+            self.tensors[name].copy_(tensor)
+            self.average[name].copy_(tensor)
+
+    def state(self) -> dict[str, Any]:
+        """All that ``restore`` needs, tensors and plain values."""
+        return {
+            "tensors": {name: tensor.detach().cpu() for name, tensor in self.tensors.items()},
+            "average": {name: tensor.cpu() for name, tensor in self.average.items()},
+            "optimiser": self.optimiser.state_dict(),
             "random": self.random.get_state(),
             "step": self.step,
             "convergence": vars(self.convergence),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        return buffer.getvalue()
 
-    def restore(self, dumped: bytes) -> None:
-        state = torch.load(io.BytesIO(dumped), weights_only=True, map_location=self.latent.device)
-        with torch.no_grad():
-            self.latent.copy_(state["latent"])
-        self.adam.load_state_dict(state["adam"])
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for mine, saved in ((self.tensors, state["tensors"]), (self.average, state["average"])):
+            for name, tensor in mine.items():
+                tensor.copy_(saved[name])
+        self.optimiser.load_state_dict(state["optimiser"])
         self.random.set_state(state["random"].cpu())
         self.step = state["step"]
         self.convergence = Convergence(**state["convergence"])
 
+    def _gradient(self, picture: Tensor) -> tuple[float, Tensor]:
+        """The loss of ``picture`` and its gradient, in as many chunks as memory asks for."""
+        height, width = picture.shape[2:]
+        views = choose_views(
+            (height, width), self.guidance.cutouts, self.clip.view, self.guidance.augmentations, self.random
+        )
+        while True:
+            try:
+                return self._gradient_in_chunks(picture, views)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.chunk == 1:
+                    raise NotEnoughMemory from error
+            self.chunk = (self.chunk + 1) // 2
+            free_what_is_unused()
 
-def clamp_with_gradient(x: Tensor, low: float, high: float) -> Tensor:
-    """Clamp; the gradient passes where it leads back into the range, not only within it."""
-    return ClampWithGradient.apply(x, low, high)
+    def _gradient_in_chunks(self, picture: Tensor, views: Views) -> tuple[float, Tensor]:
+        leaf = picture.detach().requires_grad_(True)
+        total = 0.0
+        cost = self.guidance.costs.of(leaf, self._closeness())
+        if cost is not None:
+            cost.backward()
+            total += cost.item()
+        for start in range(0, len(views), self.chunk):
+            taken = views.take(leaf, slice(start, start + self.chunk))
+            loss = self.targets.distance(self.clip.encode_images(taken)).sum() / len(views)
+            loss.backward()
+            total += loss.item()
+        assert leaf.grad is not None
+        return total, leaf.grad
+
+    def _closeness(self) -> float:
+        return 1 - self.guidance.keep_close_decay * self._done()
+
+    def _done(self) -> float:
+        """The share of the chapter's steps that is done."""
+        return self.step % self.guidance.steps / self.guidance.steps
+
+    def _set_rates(self) -> None:
+        falling = FALL[self.guidance.schedule](self._done())
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.guidance.learning_rate * group["rate"] * falling
 
 
-class ClampWithGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x)
-        ctx.low, ctx.high = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        (x,) = ctx.saved_tensors
-        outside = x - x.clamp(ctx.low, ctx.high)
-        return gradient * (gradient * outside >= 0), None, None
+def _optimiser(guidance: Guidance, drawing: Drawing, tensors: Mapping[str, Tensor]) -> torch.optim.Optimizer:
+    groups = [{"params": [tensor], "rate": drawing.rates[name]} for name, tensor in tensors.items()]
+    make: dict[str, Callable[[], torch.optim.Optimizer]] = {
+        "adam": lambda: torch.optim.Adam(groups, lr=guidance.learning_rate, betas=MOMENTS),
+        "adamw": lambda: torch.optim.AdamW(groups, lr=guidance.learning_rate, betas=MOMENTS),
+        "radam": lambda: torch.optim.RAdam(groups, lr=guidance.learning_rate, betas=MOMENTS),
+        "rmsprop": lambda: torch.optim.RMSprop(groups, lr=guidance.learning_rate, alpha=MOMENTS[1]),
+    }
+    return make[guidance.optimiser]()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 CHAPTER, PART = "^", "|"
 LARGEST_WEIGHT = 10.0
-_WEIGHTED = re.compile(r"(?P<text>.*\D)\s*:\s*(?P<weight>[+-]?(\d+(\.\d*)?|\.\d+))", re.DOTALL)
+_WEIGHTED = re.compile(r"(?P<text>(.*\D)?)\s*:\s*(?P<weight>[+-]?(\d+(\.\d*)?|\.\d+))", re.DOTALL)
 """A digit before the colon makes it a time or a ratio, and part of the text."""
 
 

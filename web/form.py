@@ -274,8 +274,15 @@ def _number_input(parameter: Parameter, shown: Mapping[str, Any]) -> Any:
     }
     limits: dict[str, Any] = {name: None if n is None else number(n) for name, n in asked.items()}
     pattern = "%d" if number is int else "%g"
-    empty = "none" if parameter.optional else "random"
-    return st.number_input(parameter.label, format=pattern, placeholder=empty, **limits, **shown)
+    return st.number_input(
+        parameter.label, format=pattern, placeholder=_when_empty(parameter), **limits, **shown
+    )
+
+
+def _when_empty(parameter: Parameter) -> str:
+    if parameter.default is not None:
+        return f"{parameter.default:g}"
+    return "none" if parameter.optional else "random"
 
 
 def _defaults_of(generator: Generator, weights: str) -> Mapping[str, Any]:

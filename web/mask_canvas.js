@@ -115,7 +115,7 @@ class Easel {
     this.pen.lineCap = this.pen.lineJoin = "round"
     this.pen.beginPath()
     this.pen.moveTo(this.last.x, this.last.y)
-    this.pen.lineTo(here.x, here.y)
+    this.pen.lineTo(here.x + 0.01, here.y) // a line of no length would leave no dot
     this.pen.stroke()
     this.pen.globalCompositeOperation = "source-over"
     this.last = here

@@ -59,8 +59,9 @@ def _fill_from(house: Studio, generator: str, asked: Mapping[str, Any], fill: Fi
 
 
 def _fill_prompt(house: Studio, asked: Mapping[str, Any]) -> str:
+    usable = next(name for name, generator in house.generators.items() if generator.weights)
     try:
-        spec = house.parse_spec(next(iter(house.generators)), {"prompt": asked.get("prompt")})
+        spec = house.parse_spec(usable, {"prompt": asked.get("prompt")})
     except ValueError:
         return "The parameters cannot be used here."
     st.session_state["prompt"] = spec.model_dump()["prompt"]

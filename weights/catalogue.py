@@ -36,6 +36,20 @@ class WeightsFile(BaseModel):
         return self.size or self.rough_size or 0
 
 
+class MemoryNeed(BaseModel):
+    """What drawing takes, in GB (10^9 bytes), as measured by ``benchmarks/memory.py``.
+
+    ``networks`` is what it takes anyway, ``megapixel`` what each million pixels of the picture adds,
+    ``cutout`` what each cutout adds that is looked at together with others.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    networks: float = 0
+    megapixel: float = 0
+    cutout: float = 0
+
+
 class WeightsEntry(BaseModel):
     """A set of weights: what it is, what it can draw, prompts to try, the spec's defaults that suit it.
 
@@ -51,6 +65,7 @@ class WeightsEntry(BaseModel):
     draws: str
     licence: str
     memory_gb: float = 0
+    memory: MemoryNeed = MemoryNeed()
     generators: tuple[str, ...]
     networks: Mapping[str, str]
     parts: tuple[str, ...] = ()

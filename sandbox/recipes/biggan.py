@@ -29,7 +29,7 @@ SIZE = 64
 CONFIG = BigGANConfig(
     output_dim=SIZE,
     z_dim=64,
-    class_embed_dim=64,
+    class_embed_dim=128,
     channel_width=24,
     num_classes=len(forms()),
     layers=(
@@ -51,10 +51,12 @@ IMAGINED = 16  # pictures a step from noise that no scene has, for the critic
 LEARNING_RATE = 1.5e-3
 CRITIC_RATE = 4e-4
 WARM_UP = 100
-RATE_WEIGHT = 1e-4  # of a nat in the noise, against the error of the drawing
+RATE_WEIGHT = 7e-4  # of a nat in the noise, against the error of the drawing
+WHITEN_FROM = 0.2  # of the budget
+WHITENED_BY = 16_384  # scenes
 CRITIC_FROM = 0.5  # of the budget
 CRITIC_WEIGHT = 0.01
-STANDING_BATCHES = 40
+STANDING_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,34 @@ class BigGANRecipe:
         torch.manual_seed(SEED)
         self.data, self.classes = data, classes(data.scenes)
         self.random = torch.Generator().manual_seed(SEED)
-        self.network = nn.ModuleDict({"encoder": Encoder(2 * CONFIG.z_dim), "generator": BigGAN(CONFIG)})
+        self.network = nn.ModuleDict({"encoder": Encoder(CONFIG), "generator": BigGAN(CONFIG)})
         _initialise(self.network["generator"])
         self.network.to(memory_format=torch.channels_last)
         self.draw = torch.compile(self.network["generator"])
         self.critic = Critic(CONFIG.num_classes).to(memory_format=torch.channels_last)
+        self.whitened = torch.zeros(1)
         self.learner = Rivals(
-            Learner(self.network, self.random, LEARNING_RATE, WARM_UP, weight_decay=1e-4, averaging=0.998),
+            Learner(
+                self.network,
+                self.random,
+                LEARNING_RATE,
+                WARM_UP,
+                weight_decay=1e-4,
+                averaging=0.998,
+                extra={"whitened": self.whitened},
+            ),
             Learner(self.critic, self.random, CRITIC_RATE, WARM_UP, weight_decay=0, betas=(0.0, 0.99)),
         )
 
     def step(self, step: int, progress: float) -> dict[str, float]:
+        if progress >= WHITEN_FROM and not self.whitened:
+            self._whiten()
         indices = self._indices(BATCH)
         images = _shrink(self.data.batch(indices)).mul(2).sub(1)
-        with torch.autocast("cpu", torch.bfloat16):
-            mean, spread = self.network["encoder"](images).float().chunk(2, 1)
-        noise = mean + spread.exp() * torch.randn(mean.shape, generator=self.random)
         kinds = self.classes[indices]
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, spread = self.network["encoder"](images, kinds).float().chunk(2, 1)
+        noise = mean + spread.exp() * torch.randn(mean.shape, generator=self.random)
         if progress >= CRITIC_FROM:
             kinds = torch.cat([kinds, self.classes[self._indices(IMAGINED)]])
             noise = torch.cat([noise, torch.randn(IMAGINED, CONFIG.z_dim, generator=self.random)])
@@ -108,6 +121,26 @@ class BigGANRecipe:
             loss = loss - CRITIC_WEIGHT * self._criticise(drawn, kinds).mean()
         self.learner.drawing.update(loss, step, progress)
         return numbers
+
+    @torch.no_grad()
+    def _whiten(self) -> None:
+        """Make the scenes' noise what random noise is: of no class, uncorrelated, with variance 1.
+
+        No picture changes. The encoder spreads what it says over all numbers and says the class again, and
+        the little weight on its rate would take long to turn that straight.
+        """
+        indices = self._indices(WHITENED_BY)
+        with torch.autocast("cpu", torch.bfloat16):
+            said = [
+                self.network["encoder"](
+                    _shrink(self.data.batch(some)).mul(2).sub(1), self.classes[some]
+                ).float()
+                for some in indices.split(BATCH)
+            ]
+        for part in (self.network, self.learner.drawing.average.module):
+            whiten(part["encoder"], part["generator"], torch.cat(said), self.classes[indices])
+        self.learner.drawing.optimiser.state.clear()
+        self.whitened.fill_(1)
 
     def _teach_critic(self, real: Tensor, drawn: Tensor, kinds: Tensor, step: int, progress: float) -> float:
         """One step of the critic; returns its hinge loss."""
@@ -133,11 +166,10 @@ class BigGANRecipe:
     def sample(self, path: Path) -> None:
         """Pairs of a scene and its reconstruction, then pictures from random noise."""
         generator = self.shipped()
-        real = next(rendered(held_out(36), SIZE))
-        kinds = classes(held_out(36))
+        real, kinds = next(rendered(held_out(36), SIZE)), classes(held_out(36))
         random = torch.Generator().manual_seed(0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            mean = self.learner.drawing.average.module["encoder"].eval()(real * 2 - 1).float()
+            mean = self.learner.drawing.average.module["encoder"].eval()(real * 2 - 1, kinds).float()
             again = generator(mean[:, : CONFIG.z_dim], one_hot(kinds), 1.0).float()
             noise = torch.randn(len(kinds), CONFIG.z_dim, generator=random)
             imagined = generator(noise, one_hot(kinds), 1.0).float()
@@ -145,27 +177,34 @@ class BigGANRecipe:
         write_sheet(path, torch.cat([pairs, imagined / 2 + 0.5]).clamp(0, 1), columns=12)
 
     def export(self, folder: Path) -> None:
+        folder = folder / "biggan"
         folder.mkdir(parents=True, exist_ok=True)
         generator = self.shipped()
-        generator.config.to_json(folder / "biggan.json")
+        generator.config.to_json(folder / "config.json")
         state = {name: value.half().contiguous() for name, value in generator.state_dict().items()}
         save_file(state, folder / "biggan.safetensors")
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, SIZE, SIZE) in [-1, 1] to (B, outputs)."""
+    """Images (B, 3, SIZE, SIZE) in [-1, 1] and classes (B,) to their noise, (B, 2 z_dim).
 
-    def __init__(self, outputs: int) -> None:
+    First the mean, then the logarithm of the deviation. ``usual`` is what the class alone says of the mean.
+    """
+
+    def __init__(self, config: BigGANConfig) -> None:
         super().__init__()
         stages: list[nn.Module] = [nn.Conv2d(3, 32, 5, stride=2, padding=2)]
         for width, wider in pairwise((32, 64, 128, 256)):
             stages += [nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, wider, 3, stride=2, padding=1)]
             stages += [nn.GroupNorm(8, wider), nn.SiLU(), nn.Conv2d(wider, wider, 3, padding=1)]
         self.stages = nn.Sequential(*stages, nn.GroupNorm(8, 256), nn.SiLU(), nn.Flatten())
-        self.read = nn.Linear(256 * (SIZE // 16) ** 2, outputs)
+        self.read = nn.Linear(256 * (SIZE // 16) ** 2, 2 * config.z_dim)
+        self.usual = nn.Embedding(config.num_classes, config.z_dim)
+        nn.init.zeros_(self.usual.weight)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.read(self.stages(images))
+    def forward(self, images: Tensor, kinds: Tensor) -> Tensor:
+        mean, spread = self.read(self.stages(images)).chunk(2, 1)
+        return torch.cat([mean + self.usual(kinds), spread], 1)
 
 
 class Critic(nn.Module):
@@ -197,13 +236,48 @@ def one_hot(kinds: Tensor) -> Tensor:
 
 
 def _initialise(generator: BigGAN) -> None:
-    """Orthogonal, as the original's (section 3); conditions start without a say in gain and bias."""
+    """Orthogonal, as the original's (section 3); conditions start with little say in gain and bias.
+
+    The last part of the class embedding stays 0, and so do the weights that read it, until ``whiten``.
+    """
     for name, parameter in generator.named_parameters():
         if name.endswith(("scale.weight", "offset.weight")):
             nn.init.normal_(parameter, std=0.02)
         elif parameter.dim() > 1:
             nn.init.orthogonal_(parameter)
     nn.init.normal_(generator.embeddings.weight)
+    kept_free = generator.config.z_dim
+    generator.embeddings.weight.data[-kept_free:] = 0
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear) and layer is not generator.embeddings:
+            layer.weight.data[:, -kept_free:] = 0
+
+
+@torch.no_grad()
+def whiten(encoder: Encoder, generator: BigGAN, said: Tensor, kinds: Tensor) -> None:
+    """Fold into both the change of noise that makes it white within each class.
+
+    ``said`` (N, 2 z_dim) is what the encoder says of scenes of the classes ``kinds`` (N,). What a class's
+    noise has in common moves into the part of the class embedding that was kept free for it.
+    """
+    z_dim, count = generator.config.z_dim, generator.config.num_classes
+    mean, spread = said.chunk(2, 1)
+    sizes = torch.bincount(kinds, minlength=count).clamp(min=1)
+    common = torch.zeros(count, z_dim).index_add_(0, kinds, mean) / sizes[:, None]
+    variances = (2 * spread).exp().mean(0)
+    lengths, directions = torch.linalg.eigh(torch.cov((mean - common[kinds]).T) + variances.diag())
+    colour, back = directions * lengths.sqrt(), (directions / lengths.sqrt()).T
+    head = encoder.read
+    encoder.usual.weight.copy_((encoder.usual.weight - common) @ back.T)
+    head.weight[:z_dim] = back @ head.weight[:z_dim]
+    head.bias[:z_dim] = back @ head.bias[:z_dim]
+    head.weight[z_dim:] = 0
+    head.bias[z_dim:] = (back.square() @ variances).log() / 2
+    generator.embeddings.weight[-z_dim:] = common.T
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear) and layer is not generator.embeddings:
+            layer.weight[:, -z_dim:] = layer.weight[:, :z_dim]
+            layer.weight[:, :z_dim] = layer.weight[:, :z_dim] @ colour
 
 
 @torch.no_grad()

@@ -70,12 +70,12 @@ def _sentence(problem: Any) -> str:
 
 
 def _describe_parameters(api: FastAPI) -> None:
-    """Write every generator's parameters out where the description says how to submit a job or a preset."""
+    """Write the parameters of every generator that has weights out where a job or a preset is sent."""
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:
-            generators = studio.current().generators.values()
+            generators = [g for g in studio.current().generators.values() if g.weights]
             schemas = describe()["components"]["schemas"]
             for model, written_out in ((NewJob, _new_job), (NewPreset, _new_preset)):
                 name = model.__name__

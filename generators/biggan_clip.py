@@ -1,0 +1,172 @@
+"""BigGAN noise and classes steered by CLIP (Murdock, "Big Sleep", 2021), from the best of many draws."""
+
+import math
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from generators.biggan_clip_spec import BigGANClipSpec
+from generators.contract import Context, Frame, GenerationSpec
+from generators.guided import (
+    Moment,
+    fast_clip,
+    frames,
+    guidance_of,
+    memory_told,
+    refine,
+    resumed,
+)
+from generators.memory import cutouts_together
+from generators.shelf import installed, networks_of
+from guidance.clip import Clip
+from guidance.drawings import BigGANDrawing, draw_biggan
+from guidance.latent_optimiser import LatentOptimiser
+from guidance.losses import Costs, Targets
+from networks.biggan import BigGAN
+from weights.catalogue import WeightsEntry
+from weights.loading import load_biggan
+
+BOUND = 2.0
+"""Noise is drawn from a normal distribution that ends here (Brock et al. 2019, section 3.1)."""
+BATCH = 32
+PROMISING = 8
+"""Classes that get more draws, after all had theirs."""
+LEAD = 2.0
+"""By how much the logit of the best class exceeds the others' at the start."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The frozen networks of one set of weights on one device."""
+
+    biggan: BigGAN
+    clip: Clip
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random pictures, as noise (B, z_dim) and class (B,), with their scores (B,)."""
+
+    noise: Tensor
+    kinds: Tensor
+    scores: Tensor
+
+    @classmethod
+    def none(cls, z_dim: int) -> "Draws":
+        return cls(torch.zeros(0, z_dim), torch.zeros(0, dtype=torch.long), torch.zeros(0))
+
+    def with_(self, other: "Draws") -> "Draws":
+        pairs = ((self.noise, other.noise), (self.kinds, other.kinds), (self.scores, other.scores))
+        return Draws(*(torch.cat(pair) for pair in pairs))
+
+    def best_kinds(self, count: int) -> Tensor:
+        """The classes with the best draws, the best first."""
+        ranked = self.kinds[self.scores.argsort(descending=True, stable=True)].tolist()
+        return torch.tensor(list(dict.fromkeys(ranked))[:count])
+
+
+def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
+    """Frames of the best draw so far, then of each step of guidance.
+
+    Half of the candidates go through the classes in random order, the other half give the most promising
+    classes other noise.
+
+    Raises:
+        GenerationError: the weights or a picture are missing or damaged, or there is not enough memory.
+    """
+    assert isinstance(spec, BigGANClipSpec)
+    entry = installed(spec.weights, context.weights_dir)
+    cutouts = cutouts_together(spec, entry, context)
+    networks = networks_of(entry, context, _load)
+    step, state = resumed(context)
+    with memory_told("choose smaller weights"):
+        yield from frames(_moments(spec, context, networks, cutouts, state), step)
+
+
+def _moments(
+    spec: BigGANClipSpec, context: Context, networks: Networks, cutouts: int, state: Mapping[str, Any] | None
+) -> Iterator[Moment]:
+    random = torch.Generator().manual_seed(spec.seed)
+    costs = Costs(spec.total_variation, spec.saturation)
+    guidance = guidance_of(spec, networks.clip, context, costs, cutouts)
+    if state is None:
+        guided = guidance.steps * len(guidance.chapters)
+        draws = yield from _explore(spec, networks, guidance.chapters[0], random, guided)
+        noise, kinds = draws.noise[draws.scores.argmax()], draws.best_kinds(spec.classes)
+    else:
+        noise, kinds = torch.zeros(networks.biggan.config.z_dim), state["kinds"]
+    optimiser = LatentOptimiser(_drawing(spec, networks, noise, kinds), networks.clip, guidance, random)
+    if state is not None:
+        optimiser.restore(state["optimiser"])
+    yield from refine(optimiser, 0, {"stage": "guided", "kinds": kinds})
+
+
+def _explore(
+    spec: BigGANClipSpec, networks: Networks, targets: Targets, random: torch.Generator, after: int
+) -> Generator[Moment, None, Draws]:
+    """Draw all candidates and score them; the moments show the best so far."""
+    order = torch.randperm(networks.biggan.config.num_classes, generator=random)
+    first = math.ceil(spec.candidates / 2)
+    done, best, picture = Draws.none(networks.biggan.config.z_dim), -math.inf, torch.empty(0)
+    while len(done.scores) < spec.candidates:
+        number = len(done.scores)
+        among = order if number < first else done.best_kinds(PROMISING)
+        end = min(number + BATCH, first if number < first else spec.candidates)
+        kinds = among[torch.arange(number, end) % len(among)]
+        noise = truncated_noise((len(kinds), networks.biggan.config.z_dim), spec.truncation, random)
+        pictures, scores = _judged(spec, networks, targets, noise, kinds)
+        if scores.max() > best:
+            best, picture = scores.max().item(), pictures[scores.argmax(), None]
+        done = done.with_(Draws(noise, kinds, scores))
+        if len(done.scores) < spec.candidates:  # the best of all is where guidance starts
+            batches = math.ceil(max(0, first - end) / BATCH) + math.ceil(
+                (spec.candidates - max(first, end)) / BATCH
+            )
+            yield Moment(picture, batches + after, {"score": best})
+    return done
+
+
+@torch.no_grad()
+def _judged(
+    spec: BigGANClipSpec, networks: Networks, targets: Targets, noise: Tensor, kinds: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, H, W) of these draws, and their scores (B,) on the CPU."""
+    device, dtype = networks.clip.device, networks.clip.dtype
+    classes = F.one_hot(kinds, networks.biggan.config.num_classes).to(device)
+    pictures = draw_biggan(networks.biggan, noise.to(device), classes, spec.truncation, dtype)
+    return pictures, targets.score(networks.clip.look(pictures)).cpu()
+
+
+def _drawing(spec: BigGANClipSpec, networks: Networks, noise: Tensor, kinds: Tensor) -> BigGANDrawing:
+    layers = networks.biggan.conditioning_layers if spec.each_layer else 1
+    shares = torch.zeros(1, layers, len(kinds))
+    shares[..., 0] = LEAD
+    device = networks.clip.device
+    return BigGANDrawing(
+        biggan=networks.biggan,
+        noise=noise.expand(1, layers, -1).to(device),
+        kinds=kinds.to(device),
+        shares=shares.to(device),
+        truncation=spec.truncation,
+        bound=BOUND * spec.truncation,
+        class_rate=spec.class_rate,
+        dtype=networks.clip.dtype,
+    )
+
+
+def truncated_noise(shape: tuple[int, int], truncation: float, random: torch.Generator) -> Tensor:
+    """A normal distribution that ends at BOUND, times ``truncation``."""
+    within = math.erf(BOUND / math.sqrt(2))
+    return truncation * math.sqrt(2) * torch.erfinv(within * (2 * torch.rand(shape, generator=random) - 1))
+
+
+def _load(entry: WeightsEntry, context: Context) -> tuple[Networks, list[torch.nn.Module]]:
+    files = {network: context.weights_dir / path for network, path in entry.networks.items()}
+    clip = fast_clip(files["clip"], context.device)
+    biggan = load_biggan(files["biggan"].with_name("config.json"), files["biggan"], context.device)
+    biggan.to(clip.dtype, memory_format=torch.channels_last)
+    return Networks(biggan, clip), [biggan, clip.model]

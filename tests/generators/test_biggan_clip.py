@@ -1,0 +1,94 @@
+"""BigGAN + CLIP with the shipped weights: what a job, a notebook or a test gets from the generator."""
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from generators.biggan_clip import BATCH, BOUND, truncated_noise
+from generators.contract import Context, Frame
+from generators.registry import load, parse_spec
+from settings import ROOT
+
+WEIGHTS = ROOT / "res" / "weights"
+PROMPT = "a white bear in the snow"
+generate = load("biggan_clip")
+
+
+def frames(context: Context | None = None, **parameters: Any) -> list[Frame]:
+    quick = {"prompt": PROMPT, "seed": 7, "steps": 3, "candidates": 70, "cutouts": 4}
+    spec = parse_spec("biggan_clip", {**quick, **parameters})
+    return list(generate(spec, context or Context("cpu", WEIGHTS)))
+
+
+def same(a: Frame, b: Frame) -> bool:
+    return np.array_equal(a.image, b.image) and a.numbers == b.numbers
+
+
+def test_frames_run_through_the_draws_and_the_guidance() -> None:
+    drawn = frames()
+    batches = 4  # 35 of all classes, then 35 of the promising ones, each in batches of at most 32
+    assert BATCH == 32
+    assert [frame.step for frame in drawn] == list(range(batches + 3))
+    assert all(frame.steps == batches + 2 for frame in drawn)
+    assert all(frame.image.shape == (64, 64, 3) and frame.image.dtype == np.uint8 for frame in drawn)
+    scores = [frame.numbers["score"] for frame in drawn[:batches]]
+    assert scores == sorted(scores)
+
+
+def test_guidance_raises_the_score_of_the_best_draw() -> None:
+    drawn = frames(steps=25, cutouts=8, learning_rate=0.1)
+    assert drawn[-1].numbers["score"] > drawn[4].numbers["score"] + 0.02
+
+
+@pytest.mark.parametrize("each_layer", [True, False])
+def test_the_same_spec_gives_the_same_pixels_whatever_came_before(each_layer: bool) -> None:
+    first = frames(each_layer=each_layer, classes=3)
+    torch.manual_seed(123)
+    frames(seed=8)
+    second = frames(each_layer=each_layer, classes=3)
+    assert all(same(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_another_seed_gives_another_picture() -> None:
+    assert not same(frames(steps=0)[-1], frames(steps=0, seed=8)[-1])
+
+
+def test_a_resumed_picture_ends_in_the_same_pixels() -> None:
+    asked = {"prompt": PROMPT, "seed": 3, "steps": 6, "candidates": 20, "cutouts": 4, "classes": 2}
+    spec = parse_spec("biggan_clip", asked)
+    straight = generate(spec, Context("cpu", WEIGHTS))
+    *_, third = islice(straight, 5)
+    assert third.checkpoint is not None
+    saved = third.checkpoint()
+    rest = list(straight)
+    resumed = list(generate(spec, Context("cpu", WEIGHTS, resume=saved)))
+    assert [frame.step for frame in resumed] == list(range(third.step, rest[-1].step + 1))
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(rest, resumed[1:], strict=True))
+
+
+def test_one_candidate_and_no_steps_are_enough() -> None:
+    assert len(frames(candidates=1, steps=0)) == 1
+
+
+def test_low_truncation_draws_more_alike() -> None:
+    def spread(truncation: float) -> float:
+        ends = [
+            frames(candidates=1, steps=0, truncation=truncation, seed=seed)[-1].image for seed in range(4)
+        ]
+        return float(np.std(np.stack(ends).astype(float), axis=0).mean())
+
+    noise = [
+        truncated_noise((2000, 8), truncation, torch.Generator().manual_seed(0)) for truncation in (1, 0.3)
+    ]
+    assert noise[0].abs().max() <= BOUND
+    torch.testing.assert_close(noise[1], 0.3 * noise[0])
+    assert spread(1.0) > spread(0.3)
+
+
+def test_nothing_is_drawn_from_global_randomness() -> None:
+    before = torch.get_rng_state()
+    frames()
+    assert torch.equal(before, torch.get_rng_state())
