@@ -7,16 +7,25 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPModel, PreTrainedTokenizerBase
 
+from networks.clip_vision import ClipVision
+
 
 @dataclass(frozen=True)
 class Clip:
-    """A frozen CLIP. ``mean`` and ``std`` normalise pictures; ``dtype`` is what its image tower runs in."""
+    """A frozen CLIP. ``mean`` and ``std`` normalise pictures; ``dtype`` is what its image tower runs in.
+
+    The model's image tower is replaced by our own, which computes the same faster.
+    """
 
     model: CLIPModel
     tokenizer: PreTrainedTokenizerBase
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: torch.dtype
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model.vision_model, ClipVision):
+            self.model.vision_model = ClipVision.of(self.model.vision_model)
 
     @property
     def view(self) -> int:
@@ -47,8 +56,7 @@ class Clip:
         """Views (B, 3, view, view) in [0, 1] to (B, D) unit vectors, float32, differentiable."""
         mean, std = (views.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
         pixels = ((views - mean) / std).to(self.dtype)
-        pooled = self.model.vision_model(pixel_values=pixels).pooler_output
-        return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
+        return F.normalize(self.model.visual_projection(self.model.vision_model(pixels)).float(), dim=-1)
 
     def look(self, images: Tensor) -> Tensor:
         """Whole pictures (B, 3, H, W) in [0, 1] to (B, D) unit vectors."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -71,9 +72,13 @@ class VqganDrawing:
         return self.mask.keep(picture) if self.mask else picture
 
     def keep_within(self, tensors: Tensors) -> None:
+        tensors["latent"].copy_(tensors["latent"].clamp(*self._bounds))
+
+    @cached_property
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        """Least and greatest value of the codebook's vectors, (1, C, 1, 1) each."""
         codebook = self.vqgan.codebook
-        low, high = (bound(dim=0).values.view(1, -1, 1, 1) for bound in (codebook.min, codebook.max))
-        tensors["latent"].copy_(tensors["latent"].clamp(low, high))
+        return codebook.amin(0).view(1, -1, 1, 1), codebook.amax(0).view(1, -1, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What to do when memory runs out."""
 
+import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-_CPU_REFUSALS = ("can't allocate memory", "not enough memory", "could not create a memory", "bad_alloc")
+_CPU_REFUSALS = ("can't allocate memory", "not enough memory", "could not create a", "bad_alloc")
 
 
 class NotEnoughMemory(Exception):
@@ -32,7 +33,10 @@ def told_as_one_error() -> Iterator[None]:
 
 
 def free_what_is_unused() -> None:
-    """Give back to the device what no tensor holds any more."""
+    """Give back to the device, and to the system, what no tensor holds any more."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps freed memory otherwise
+    if trim is not None:
+        trim(0)
