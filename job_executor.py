@@ -27,6 +27,7 @@ from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.uploads import UploadNotFound, Uploads
 from settings import Settings, SettingsError, load_settings
 from weights import catalogue
 from weights.files import known_hashes
@@ -59,11 +60,12 @@ def open_executor(settings: Settings, engine: Engine) -> Executor:
     if settings.executor.threads > 0:
         torch.set_num_threads(settings.executor.threads)
     device = _choose_device(settings.executor.device)
+    store = ArtifactStore(settings.artifact_url)
     return Executor(
         Queue(engine, **vars(settings.queue)),
         Executors(engine, alive_seconds=settings.queue.lease_seconds),
-        ArtifactStore(settings.artifact_url),
-        _painter(device, Path(settings.weights_dir)),
+        store,
+        _painter(device, Path(settings.weights_dir), Uploads(store)),
         settings.executor,
         device=device,
         threads=torch.get_num_threads(),
@@ -82,10 +84,11 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
-def _painter(device: str, weights_dir: Path) -> Painter:
+def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
     def generate(job: Job, resume: bytes | None) -> Generator[Frame, None, None]:
         spec = registry.parse_spec(job.generator, job.spec, weights_dir)
-        yield from registry.load(job.generator)(spec, Context(device, weights_dir, resume))
+        context = Context(device, weights_dir, resume, uploads.pixels)
+        yield from registry.load(job.generator)(spec, context)
 
     def recipe(job: Job) -> Mapping[str, Any]:
         return {
@@ -96,7 +99,7 @@ def _painter(device: str, weights_dir: Path) -> Painter:
             "versions": _versions(),
         }
 
-    return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError))
+    return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError, UploadNotFound))
 
 
 @cache

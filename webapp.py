@@ -14,7 +14,9 @@ from generators import registry
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.gallery import Gallery, SampleError
+from jobs.presets import Presets
 from jobs.queue import Queue
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
 from web import problems, studio
@@ -46,13 +48,16 @@ def open_studio() -> studio.Studio:
         queue=Queue(engine, **vars(settings.queue)),
         executors=Executors(engine, alive_seconds=settings.queue.lease_seconds),
         artifacts=artifacts,
+        uploads=Uploads(artifacts),
         gallery=gallery,
         votes=Votes(engine),
+        presets=Presets(engine),
         generators=registry.generators(weights_dir),
         parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
         unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),
         weights=WeightsDesk(Store(weights_dir, catalogue.entries())),
         may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
+        memory_need=partial(registry.memory_need, weights_dir=weights_dir),
     )
 
 

@@ -155,3 +155,16 @@ votes = Table(
     Column("created_at", Instant, nullable=False),
     UniqueConstraint("person", "low_id", "high_id", name="votes_once_a_person"),
 )
+
+# Parameters that a person keeps under a name, for one generator with one set of weights.
+presets = Table(
+    "presets",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("submitter", String(128), nullable=False),
+    Column("generator", String(64), nullable=False),
+    Column("weights", String(128), nullable=False),
+    Column("name", String(60), nullable=False),
+    Column("parameters", JSON, nullable=False),
+    UniqueConstraint("submitter", "generator", "weights", "name", name="presets_once_a_name"),
+)

@@ -23,7 +23,8 @@ class GenerationSpec(BaseModel):
     Every field carries a title, a help text (``description``), bounds and a default: the page's form,
     the command line's flags and the API's schema are derived from it. ``json_schema_extra`` may say
     ``{"unit": ..., "group": ..., "image": True}``: fields of a group are shown together, folded away; an
-    ``ImageRef`` is an image, or with ``"mask": True`` what a person paints on one.
+    ``ImageRef`` is an image, or with ``"mask": True`` what a person paints on one. A field with
+    ``{"derived_unless": {other: value}}`` follows from the others unless that other one has that value.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)

@@ -102,6 +102,16 @@ def parse_spec(
         raise SpecError(" ".join(_sentence(chosen.spec, problem) for problem in error.errors())) from error
 
 
+def memory_need(generator: str, parameters: Mapping[str, Any], weights_dir: Path) -> int | None:
+    """About how many bytes drawing takes, whatever the prompt; None for parameters that cannot be drawn."""
+    try:
+        spec = parse_spec(generator, {**parameters, "prompt": "-"}, weights_dir)
+    except SpecError:
+        return None
+    weights = next(w for w in entry(generator).known_weights if w.name == spec.weights)
+    return int(weights.memory_gb * 1e9)
+
+
 def load(generator: str) -> Generate:
     """Import the generator's code, torch and all."""
     return cast(Generate, importlib.import_module(entry(generator).module).generate)
@@ -124,7 +134,9 @@ def _choose_weights(generator: GeneratorEntry, name: Any) -> catalogue.WeightsEn
 
 
 def _sentence(spec: type[GenerationSpec], problem: Any) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "value"
+    if not problem["loc"]:
+        return str(problem["ctx"]["error"])
+    name = str(problem["loc"][0])
     if problem["type"] == "extra_forbidden":
         return f"There is no parameter '{name}'; choose among {', '.join(spec.model_fields)}."
     if problem["type"] == "missing":

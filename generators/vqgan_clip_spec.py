@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from generators.contract import ImageRef
 from generators.guided_spec import GuidedSpec
@@ -33,8 +33,14 @@ class Start(StrEnum):
     GRADIENT = "gradient"
 
 
+START_IMAGE_GIVEN = {"required": ["start_image"], "properties": {"start_image": {"type": "string"}}}
+NOTHING_TO_KEEP = {"properties": {"mask": {"type": "null"}, "keep_close": {"const": 0}}}
+
+
 class VqganClipSpec(GuidedSpec):
     """Defaults are the sandbox weights'; the catalogue's entry of a set of weights may give others."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [START_IMAGE_GIVEN, NOTHING_TO_KEEP]})
 
     width: int = Field(
         default=128,
@@ -52,7 +58,7 @@ class VqganClipSpec(GuidedSpec):
         multiple_of=GRID,
         title="Height",
         description="Height of the picture.",
-        json_schema_extra={"unit": "pixels"},
+        json_schema_extra={"unit": "pixels", "derived_unless": {"aspect": "free"}},
     )
     aspect: Aspect = Field(
         default=Aspect.FREE,

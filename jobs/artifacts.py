@@ -1,4 +1,4 @@
-"""Files that jobs leave, on any fsspec filesystem: ``jobs/<job id>/<name>``.
+"""Files that jobs leave or people hand in, on any fsspec filesystem: ``jobs/<job id>/…``, ``uploads/…``.
 
 A file is written aside and then moved into place, so that whoever finds it under its name finds it whole.
 """
@@ -49,8 +49,12 @@ class ArtifactStore:
             ValueError: the name would lead out of the job's folder.
         """
         full_name = f"{_folder(job_id)}/{_checked(name)}"
-        self._write(self._path(full_name), data)
+        self.put(full_name, data)
         return full_name
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an artifact by its full name, replacing one of that name. Raises StoreError, ValueError."""
+        self._write(self._path(_checked(name)), data)
 
     def read(self, name: str) -> bytes:
         """The artifact of that full name. Raises ArtifactNotFound, StoreError, ValueError."""

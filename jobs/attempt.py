@@ -11,11 +11,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from jobs import history, pictures
+from jobs import archive, history, pictures
 from jobs.animation import Choice
 from jobs.artifacts import ArtifactNotFound, ArtifactStore
 from jobs.checkpoint import Checkpoint
 from jobs.clock import utc_now
+from jobs.exports import Export
 from jobs.heart import Lease
 from jobs.painter import FrameLike, Painter
 from jobs.queue import LeaseLost, Queue
@@ -169,14 +170,23 @@ class Attempt:
             self._keep(last)
             self._shown.append(last.step)
         self._show(last)
-        recipe = self._painter.recipe(self._job)
-        frames = [pictures.pixels(self._store.read(self._frame_name(step))) for step in self._shown]
-        image = self._store.publish(self._job.id, "picture.png", pictures.png(last.image, recipe))
-        animation = self._store.publish(self._job.id, "animation.gif", pictures.gif(frames, recipe))
         height, width = last.image.shape[:2]
+        image, animation = self._publish(last)
         seconds = round(self._watch.seconds(), 3)
         self._queue.finish(
             self._claim, Result(image, animation, seconds, numbers_of(last.numbers), width, height)
+        )
+
+    def _publish(self, last: FrameLike) -> tuple[str, str]:
+        """The names of the picture and the animation, with the recipe inside; the frames lie beside them."""
+        recipe = self._painter.recipe(self._job)
+        frames = {step: self._store.read(self._frame_name(step)) for step in self._shown}
+        packed = archive.pack(frames, recipe)
+        animation = pictures.gif(archive.images(packed), recipe)
+        self._store.publish(self._job.id, Export.ZIP, packed)
+        return (
+            self._store.publish(self._job.id, Export.PNG, pictures.png(last.image, recipe)),
+            self._store.publish(self._job.id, Export.GIF, animation),
         )
 
     def _frame_name(self, step: int) -> str:

@@ -43,10 +43,17 @@ class JobNotFound(LookupError):
 
 
 class TooManyWaiting(Exception):
-    """The person has as many waiting jobs as one may have."""
+    """The person has as many waiting jobs as one may have, or would have more with those asked for."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"You have {limit} waiting jobs, as many as one may: wait for one, or cancel one.")
+    def __init__(self, limit: int, waiting: int) -> None:
+        if waiting >= limit:
+            sentence = f"You have {limit} waiting jobs, as many as one may: wait for one, or cancel one."
+        else:
+            sentence = (
+                f"You have {waiting} waiting jobs, and may have {limit}: ask for fewer pictures at once, "
+                "or wait for some."
+            )
+        super().__init__(sentence)
 
 
 class LeaseLost(Exception):
@@ -167,26 +174,30 @@ class Queue:
         Raises:
             TooManyWaiting: the submitter has the allowed number of waiting jobs.
         """
-        now = self._clock()
-        asked = dict(parameters)
-        job = Job(
-            id=_new_id(now),
-            generator=generator,
-            weights=asked.pop("weights"),
-            prompt=asked.pop("prompt"),
-            parameters=asked,
-            submitter=submitter,
-            state=JobState.QUEUED,
-            priority=priority,
-            attempts=0,
-            max_attempts=self._max_attempts,
-            created_at=now,
-        )
-        with writing(self._engine) as connection:
-            self._check_waiting(connection, submitter)
-            turn = fairness.give_turn(connection, submitter, priority)
-            _ADD.run(connection, _row_of(job, turn))
+        (job,) = self.enqueue_all(generator, [parameters], submitter=submitter, priority=priority)
         return job
+
+    def enqueue_all(
+        self,
+        generator: str,
+        batch: Sequence[Mapping[str, Any]],
+        *,
+        submitter: str,
+        priority: int = 0,
+    ) -> list[Job]:
+        """Put a job into the queue for each of ``batch``, parameters as ``enqueue`` takes them: all or none.
+
+        Raises:
+            TooManyWaiting: the submitter would have more waiting jobs than one may have.
+        """
+        now = self._clock()
+        asked = [self._new_job(generator, parameters, submitter, priority, now) for parameters in batch]
+        with writing(self._engine) as connection:
+            self._check_waiting(connection, submitter, len(asked))
+            for job in asked:
+                turn = fairness.give_turn(connection, submitter, priority)
+                _ADD.run(connection, _row_of(job, turn))
+        return asked
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JobNotFound."""
@@ -367,10 +378,29 @@ class Queue:
         with writing(self._engine, lasting=False) as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id, LEFTOVER).values(untidy=False))
 
-    def _check_waiting(self, connection: Connection, submitter: str) -> None:
+    def _new_job(
+        self, generator: str, parameters: Mapping[str, Any], submitter: str, priority: int, now: datetime
+    ) -> Job:
+        asked = dict(parameters)
+        return Job(
+            id=_new_id(now),
+            generator=generator,
+            weights=asked.pop("weights"),
+            prompt=asked.pop("prompt"),
+            parameters=asked,
+            submitter=submitter,
+            state=JobState.QUEUED,
+            priority=priority,
+            attempts=0,
+            max_attempts=self._max_attempts,
+            created_at=now,
+        )
+
+    def _check_waiting(self, connection: Connection, submitter: str, more: int) -> None:
         who = {"asking": submitter, "limit": self._max_waiting}
-        if _COUNT_WAITING.run(connection, who).rows[0]["waiting"] >= self._max_waiting:
-            raise TooManyWaiting(self._max_waiting)
+        waiting = _COUNT_WAITING.run(connection, who).rows[0]["waiting"]
+        if waiting + more > self._max_waiting:
+            raise TooManyWaiting(self._max_waiting, waiting)
 
     def _renew(self, connection: Connection, claim: Claim) -> bool:
         held = {"held_id": claim.job.id, "held_token": claim.token}

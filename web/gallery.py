@@ -7,7 +7,7 @@ import streamlit as st
 
 from jobs.queue import JobNotFound
 from jobs.records import Job
-from web import form, look, studio
+from web import branches, form, look, studio
 from web.person import current_person
 from web.studio import Studio
 
@@ -112,12 +112,7 @@ def _details(job: Job) -> None:
         st.html(look.picture(job) + look.downloads(job))
     with right:
         st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{facts}')
-        st.page_link(
-            "generate.py",
-            label="Use these parameters",
-            icon=":material/tune:",
-            query_params={"like": job.id},
-        )
+        branches.links(job)
         if job.submitter == current_person():
             _offer_deletion(job)
 

@@ -1,12 +1,15 @@
 """Text-to-Image Generation: ask for a picture, and watch it form."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import streamlit as st
 
+from jobs.artifacts import StoreError
+from jobs.batch import MAX_PICTURES
 from jobs.queue import JobNotFound
-from web import form, look, studio
+from web import branches, form, look, preset_bar, recipe_upload, studio
 from web.person import current_person
 from web.problems import STATUS
 from web.stage import show_stage
@@ -27,7 +30,7 @@ def _page() -> None:
     with st.container(key="desk"):
         ask, stage, settings = (st.container(key=f"card-{name}") for name in ("ask", "stage", "settings"))
     with settings:
-        generator, weights, parameters = _settings(house)
+        generator, weights, parameters = _settings(house, person)
     with ask:
         _ask(house, person, generator, weights, parameters)
     with stage:
@@ -36,24 +39,26 @@ def _page() -> None:
 
 
 def _take_over_parameters(house: Studio) -> None:
-    """Fill the form from the job that a link "use these parameters" names."""
-    job_id = st.query_params.pop("like", None)
-    if job_id is None:
-        return
+    """Fill the form from the finished picture that a link names, if one led here."""
     try:
-        job = house.queue.get(job_id)
-    except JobNotFound as problem:
+        branch = branches.asked_for(house)
+    except (JobNotFound, StoreError) as problem:
         st.toast(str(problem))
         return
-    st.session_state["prompt"] = job.prompt
-    generator = house.generators.get(job.generator)
-    if generator is not None and job.weights in {weights.name for weights in generator.weights}:
-        st.session_state["generator"] = job.generator
-        st.session_state[f"{job.generator}.weights"] = job.weights
-        form.fill(job.parameters, _scope(job.generator, job.weights))
+    if branch is not None:
+        _fill(house, branch.generator, branch.weights, branch.prompt, branch.parameters)
 
 
-def _settings(house: Studio) -> tuple[Generator, Weights, dict[str, Any]]:
+def _fill(house: Studio, name: str, weights: str, prompt: str, parameters: Mapping[str, Any]) -> None:
+    generator = house.generators[name]
+    defaults = next(w.defaults for w in generator.weights if w.name == weights)
+    st.session_state["prompt"] = prompt
+    st.session_state["generator"] = name
+    st.session_state[f"{name}.weights"] = weights
+    form.fill(generator.spec, defaults, parameters, _scope(name, weights))
+
+
+def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str, Any]]:
     st.html('<h2 class="title">Parameters</h2>')
     with st.grid(2, min_column_width=130, gap=(12, 16)):
         generator = _select("Generator", house.generators, key="generator")
@@ -63,8 +68,20 @@ def _settings(house: Studio) -> tuple[Generator, Weights, dict[str, Any]]:
             st.stop()
         weights = _select("Weights", choices, key=f"{generator.name}.weights")
     st.caption(f"{generator.summary} The weights {weights.title} know {weights.draws}.")
-    wanted = form.parameters(generator.spec, weights.defaults)
-    return generator, weights, form.draw(wanted, _scope(generator.name, weights.name))
+    bar = st.container(key="presets", horizontal=True)
+    scope = _scope(generator.name, weights.name)
+    parameters = form.draw(generator.spec, weights.defaults, scope)
+    _tell_memory(house, generator, {"weights": weights.name, **parameters})
+    with bar:
+        preset_bar.show(house, person, generator, weights, parameters, scope)
+    recipe_upload.show(house, partial(_fill, house))
+    return generator, weights, parameters
+
+
+def _tell_memory(house: Studio, generator: Generator, parameters: Mapping[str, Any]) -> None:
+    need = house.memory_need(generator.name, parameters)
+    if need is not None:
+        st.caption(f"Needs about {look.gigabytes(need)} of memory.")
 
 
 def _select(label: str, choices: Mapping[str, T], key: str) -> T:
@@ -91,20 +108,39 @@ def _ask(
         placeholder=weights.examples[0] if weights.examples else None,
         persist_state="session",
     )
-    if st.button("Generate", type="primary", width="stretch", shortcut="Mod+Enter"):
-        _submit(house, person, generator, {"prompt": prompt, "weights": weights.name, **parameters})
+    count, pressed = _generate_button()
+    if pressed:
+        _submit(house, person, generator, {"prompt": prompt, "weights": weights.name, **parameters}, count)
     _tell_unknown_words(house, weights, prompt)
     if weights.examples:
         st.pills("Try one", weights.examples, key="example", on_change=_take_example, wrap=True)
 
 
-def _submit(house: Studio, person: str, generator: Generator, parameters: Mapping[str, Any]) -> None:
+def _generate_button() -> tuple[int, bool]:
+    """How many pictures, and whether they are asked for now."""
+    with st.container(key="generate", horizontal=True, vertical_alignment="bottom"):
+        pressed = st.button("Generate", type="primary", width="stretch", shortcut="Mod+Enter")
+        count = st.number_input(
+            "Pictures",
+            min_value=1,
+            max_value=MAX_PICTURES,
+            key="count",
+            help="So many at once, with seeds that follow each other.",
+            persist_state="session",
+            width=120,
+        )
+    return count, pressed
+
+
+def _submit(
+    house: Studio, person: str, generator: Generator, parameters: Mapping[str, Any], count: int
+) -> None:
     try:
-        job = house.submit(generator.name, parameters, person)
+        submitted = house.submit(generator.name, parameters, person, count)
     except tuple(STATUS) as problem:
         st.error(str(problem), icon=":material/error:")
     else:
-        st.query_params["job"] = job.id
+        st.query_params["job"] = submitted[0].id
 
 
 def _tell_unknown_words(house: Studio, weights: Weights, prompt: str) -> None:

@@ -20,6 +20,13 @@ PAGES = {
     "weights.py": ("Weights", ":material/inventory_2:"),
     "system.py": ("System", ":material/memory:"),
 }
+DOWNLOADS = {
+    "PNG": ("image.png", "The finished picture"),
+    "GIF": ("animation.gif", "The picture forming, shown by every program"),
+    "MP4": ("animation.mp4", "The picture forming, as a film"),
+    "WebP": ("animation.webp", "The picture forming, in all its colours"),
+    "Frames": ("frames.zip", "The single pictures of the animation"),
+}
 STATE_NAMES = {
     JobState.QUEUED: "waiting",
     JobState.RUNNING: "drawing",
@@ -27,6 +34,10 @@ STATE_NAMES = {
     JobState.FAILED: "failed",
     JobState.CANCELLED: "cancelled",
 }
+
+
+class Html(str):
+    """What is HTML already, and not to be escaped."""
 
 
 def dress() -> None:
@@ -102,19 +113,20 @@ def figures(values: Mapping[str, int]) -> None:
 
 
 def facts(values: Mapping[str, object]) -> str:
-    """HTML of a list of names and values."""
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(_plain(v))}</dd>" for k, v in values.items())
+    """HTML of a list of names and values; a value may be ``Html``."""
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{_cell(v)}</dd>" for k, v in values.items())
     return f'<dl class="facts">{rows}</dl>'
 
 
 def downloads(job: Job) -> str:
-    """HTML of the links that save a finished job's picture and animation."""
+    """HTML of the links that save a finished job's picture, its animation in several forms, and frames."""
     name = re.sub(r"\W+", "-", job.prompt)[:60].strip("-") or "picture"
-    return (
-        '<div class="downloads">'
-        f'<a href="{image_url(job)}" download="{name}.png">Download PNG</a>'
-        f'<a href="{animation_url(job)}" download="{name}.gif">Download GIF</a></div>'
+    links = "".join(
+        f'<a href="/api/jobs/{job.id}/{file}" download="{name}{Path(file).suffix}"'
+        f' aria-label="Download {kind}" title="{escape(title)}">{kind}</a>'
+        for kind, (file, title) in DOWNLOADS.items()
     )
+    return f'<div class="downloads"><span>Download</span>{links}</div>'
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
@@ -139,6 +151,17 @@ def size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
+def upload_url(reference: str) -> str:
+    """The address of a picture that was handed in."""
+    return f"/api/uploads/{reference}"
+
+
+def thumbnails(references: Iterable[str]) -> Html:
+    """HTML of small pictures that were handed in."""
+    images = (f'<img src="{escape(upload_url(r), quote=True)}" alt="" loading="lazy">' for r in references)
+    return Html(f'<span class="thumbnails">{"".join(images)}</span>')
+
+
 def duration(seconds: float) -> str:
     """For example ``8 s``, ``3 min 5 s``, ``2 h 10 min``."""
     whole = round(seconds)
@@ -146,6 +169,11 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def gigabytes(size: int) -> str:
+    """For example ``0.9 GB``, ``12 GB``."""
+    return f"{size / 1e9:.2g} GB" if size < 10**10 else f"{size / 1e9:.0f} GB"
 
 
 def ago(moment: datetime) -> str:
@@ -160,5 +188,7 @@ def ago(moment: datetime) -> str:
     return f"{moment:%-d %b %Y}"
 
 
-def _plain(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> str:
+    if isinstance(value, Html):
+        return value
+    return escape(f"{value:.4g}" if isinstance(value, float) else str(value))

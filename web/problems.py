@@ -9,7 +9,10 @@ import streamlit as st
 from db import DatabaseError
 from jobs.artifacts import ArtifactNotFound, StoreError
 from jobs.gallery import NotYours
+from jobs.presets import PresetNotFound, PresetRefused
 from jobs.queue import JobNotFound, TooManyWaiting
+from jobs.recipe import NoRecipe
+from jobs.uploads import UploadError, UploadNotFound
 from jobs.votes import AlreadyVoted
 
 
@@ -35,9 +38,14 @@ STATUS: dict[type[Exception], int] = {
     JobNotFound: 404,
     ArtifactNotFound: 404,
     NothingThere: 404,
+    NoRecipe: 404,
+    PresetNotFound: 404,
+    UploadNotFound: 404,
     AlreadyVoted: 409,
     Conflict: 409,
     Refused: 422,
+    PresetRefused: 422,
+    UploadError: 422,
     TooManyWaiting: 429,
     DatabaseError: 503,
     StoreError: 503,

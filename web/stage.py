@@ -11,7 +11,7 @@ import streamlit as st
 from jobs.artifacts import ArtifactNotFound
 from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
-from web import form, look, studio
+from web import branches, form, look, studio
 from web.studio import Studio
 
 REFRESH_SECONDS = 0.5
@@ -119,6 +119,7 @@ def _finished(house: Studio, job: Job) -> None:
         _unfinished(job)
         return
     st.html(look.picture(job) + look.downloads(job))
+    branches.links(job)
     _losses(job)
     with st.expander("Parameters of this picture"):
         st.html(look.facts(form.described(job, house.generators.get(job.generator))))

@@ -8,17 +8,20 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from jobs import batch
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.gallery import Gallery
+from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from web.problems import refusing
 
 
 class Weights(Protocol):
-    """A set of weights that a generator can use; ``defaults`` win over the spec's."""
+    """A set of weights that a generator can use; ``defaults`` win over the spec's, ``presets`` over both."""
 
     @property
     def name(self) -> str: ...
@@ -32,6 +35,8 @@ class Weights(Protocol):
     def examples(self) -> Sequence[str]: ...
     @property
     def defaults(self) -> Mapping[str, Any]: ...
+    @property
+    def presets(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 class Generator(Protocol):
@@ -98,30 +103,41 @@ class WeightsDesk(Protocol):
 class Studio:
     """``parse_spec`` takes a generator's name and parameters and raises ValueError, a sentence for people.
 
-    ``unknown_words`` takes a set of weights and a prompt.
+    ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
+    parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
     """
 
     queue: Queue
     executors: Executors
     artifacts: ArtifactStore
+    uploads: Uploads
     gallery: Gallery
     votes: Votes
+    presets: Presets
     generators: Mapping[str, Generator]
     parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
     unknown_words: Callable[[Any, str], Sequence[str]]
     weights: WeightsDesk
     may_manage_weights: bool
+    memory_need: Callable[[str, Mapping[str, Any]], int | None]
 
-    def submit(self, generator: str, parameters: Mapping[str, Any], person: str) -> Job:
-        """Check what is asked and put it into the queue.
+    def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
+        """Check what is asked and put it into the queue, ``count`` times with one seed after the other.
 
         Raises:
             Refused: it cannot be drawn; the text says what is wrong.
-            TooManyWaiting: the person has as many waiting jobs as one may have.
+            UploadNotFound: it refers to a picture that was not handed in.
+            TooManyWaiting: the person would have more waiting jobs than one may have; none was accepted.
         """
+        spec = self.checked(generator, parameters)
+        self.uploads.require(spec)
+        asked = batch.of_seeds(spec.model_dump(mode="json"), count)
+        return self.queue.enqueue_all(generator, asked, submitter=person)
+
+    def checked(self, generator: str, parameters: Mapping[str, Any]) -> BaseModel:
+        """The whole spec that is asked for. Raises Refused."""
         with refusing():
-            spec = self.parse_spec(generator, parameters)
-        return self.queue.enqueue(generator, spec.model_dump(mode="json"), submitter=person)
+            return self.parse_spec(generator, parameters)
 
 
 _lock = threading.Lock()

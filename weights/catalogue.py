@@ -57,6 +57,7 @@ class WeightsEntry(BaseModel):
 
     ``memory_gb`` is about what drawing at the default size needs. A set without ``generators`` is no use
     alone. ``parts`` name sets whose own networks and files belong to this one too; ``entries`` adds them.
+    ``presets`` are parameters, which win over ``defaults``, by a name that says what they are for.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +73,7 @@ class WeightsEntry(BaseModel):
     parts: tuple[str, ...] = ()
     files: tuple[WeightsFile, ...] = ()
     defaults: Mapping[str, Any] = Field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     vocabulary: str | None = None
     examples: tuple[str, ...] = ()
 

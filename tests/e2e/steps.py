@@ -1,11 +1,13 @@
 """What a person does in the pages, and where on them to look."""
 
+import re
+
 from playwright.sync_api import Locator, Page, expect
 
 
 def ask(page: Page, prompt: str, steps: int) -> None:
     set_number(page, "Steps", str(steps))
-    page.get_by_label("Prompt").fill(prompt)
+    page.get_by_label("Prompt", exact=True).fill(prompt)
     page.get_by_role("button", name="Generate").click()
     expect(stage(page).get_by_text(prompt, exact=True)).to_be_visible()
 
@@ -14,11 +16,16 @@ def set_number(page: Page, label: str, value: str) -> None:
     field = number(page, label)
     field.fill(value)
     field.press("Tab")
+    idle(page)
+
+
+def idle(page: Page) -> None:
+    """Wait until the page has answered whatever was done last."""
     expect(page.locator('[data-test-script-state="notRunning"]')).to_be_visible()
 
 
 def number(page: Page, label: str) -> Locator:
-    return page.get_by_role("spinbutton", name=label)
+    return page.get_by_role("spinbutton", name=re.compile(rf"^{label}( · \w+)?$"))
 
 
 def visit(page: Page, title: str) -> None:

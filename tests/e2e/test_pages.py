@@ -56,7 +56,7 @@ def test_a_picture_goes_the_whole_way(new_person: NewPerson) -> None:
     seed = value_of(details, "Seed")
     details.get_by_role("link", name="Use these parameters").click()
 
-    expect(page.get_by_label("Prompt")).to_have_value("a red circle on a blue background")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red circle on a blue background")
     expect(number(page, "Steps")).to_have_value("40")
     expect(number(page, "Seed")).to_have_value(seed)
 
@@ -114,7 +114,7 @@ def test_bad_input_is_told_in_one_sentence(new_person: NewPerson) -> None:
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_text("The prompt is empty: type what the picture should show.")).to_be_visible()
 
-    page.get_by_label("Prompt").fill("a red circle")
+    page.get_by_label("Prompt", exact=True).fill("a red circle")
     set_number(page, "Width", "100")
     page.get_by_role("button", name="Generate").click()
     expect(page.get_by_text(re.compile(r"'width': .*multiple of 16.*it was 100"))).to_be_visible()
@@ -123,7 +123,7 @@ def test_bad_input_is_told_in_one_sentence(new_person: NewPerson) -> None:
 def test_an_example_fills_the_prompt(new_person: NewPerson) -> None:
     page = new_person()
     page.get_by_role("radio", name="mountains at sunset under a clear sky").click()
-    expect(page.get_by_label("Prompt")).to_have_value("mountains at sunset under a clear sky")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("mountains at sunset under a clear sky")
 
 
 def test_only_the_owner_may_delete(new_person: NewPerson) -> None:

@@ -225,3 +225,11 @@ def test_official_weights_bring_larger_pictures_and_start_from_noise(weights: st
         "cutouts": 32,
         "init": "noise",
     }
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_the_presets_of_weights_can_be_drawn(generator: str) -> None:
+    for weights in GENERATORS[generator].weights:
+        for name, parameters in weights.presets.items():
+            spec = parse_spec(generator, {**parameters, "prompt": PROMPT, "weights": weights.name})
+            assert spec.model_dump(mode="json").items() >= parameters.items(), name

@@ -84,7 +84,7 @@ def test_a_job_leaves_its_picture_and_its_animation_and_nothing_else(
     assert json.loads(animation.info["comment"]) == recipe
     assert json.loads(Image.open(io.BytesIO(store.read(ended.result.image))).text["recipe"]) == recipe
     left = sorted(file.name for file in (tmp_path / "artifacts").rglob("*") if file.is_file())
-    assert left == ["animation.gif", "picture.png"]
+    assert left == ["animation.gif", "frames.zip", "picture.png"]
 
 
 def test_a_running_job_shows_its_newest_frame(

@@ -16,6 +16,7 @@ from jobs.artifacts import ArtifactStore
 from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.records import JobState
+from jobs.uploads import Uploads
 from settings import ROOT
 from tests.jobs.fast_executor import open_queue
 from tests.jobs.processes import executor, load, quick_settings, wait_until
@@ -84,6 +85,59 @@ def test_a_picture_is_asked_for_followed_and_saved(
 
 
 @pytest.mark.usefixtures("alive")
+def test_pictures_are_handed_in_as_files(arguments: list[str], tmp_path: Path, queue: Queue) -> None:
+    start, mask, like = (tmp_path / name for name in ("start.jpg", "mask.png", "like.webp"))
+    Image.new("RGB", (40, 30), "teal").save(start)
+    Image.new("L", (40, 30), 200).save(mask)
+    Image.new("RGB", (30, 30), "red").save(like)
+
+    status, _, error = generate(
+        *("A red circle!", "--steps", "1", "--start-image", str(start), "--mask", str(mask)),
+        *("--image-prompts", str(like), "--image-prompts", str(start)),
+        *("--save-dir", str(tmp_path), *arguments),
+    )
+
+    assert status == 0, error
+    (job,) = queue.search().items
+    uploads = Uploads(ArtifactStore(load(arguments).artifact_url))
+    assert uploads.pixels(job.parameters["start_image"]).shape == (30, 40, 3)
+    assert uploads.pixels(job.parameters["mask"]).min() == 255, "a mask is black and white"
+    like_reference, start_reference = job.parameters["image_prompts"]
+    assert uploads.pixels(like_reference)[0, 0].argmax() == 0
+    assert start_reference == job.parameters["start_image"], "the same picture is kept once"
+
+
+@pytest.mark.usefixtures("alive")
+def test_what_made_a_file_is_asked_for_again_with_other_flags(
+    arguments: list[str], tmp_path: Path, queue: Queue
+) -> None:
+    made = tmp_path / "made"
+    quick = ["--steps", "8", "--candidates", "3", "--seed", "4294967295"]
+    formats = ["--formats", "webp,mp4,zip", "--save-preset", "rough"]
+    status, out, error = generate("a red circle", *quick, *formats, "--save-dir", str(made), *arguments)
+    assert status == 0, error
+    files = list(map(Path, out.split()))
+    assert [file.suffix for file in files] == [".webp", ".mp4", ".zip"]
+    (first,) = queue.search().items
+
+    for file in files:
+        again = [f"--like={file}", "--steps=4", "--count=2", "--save-dir", str(tmp_path)]
+        status, out, error = generate(*again, *arguments)
+        assert status == 0, error
+        assert [Path(name).suffix for name in out.split()] == [".png", ".gif"] * 2
+        other, same_seed = queue.search(per_page=2).items
+        assert same_seed.spec == first.spec | {"steps": 4}
+        assert other.spec == first.spec | {"steps": 4, "seed": 0}
+
+    status, _, error = generate(
+        "a bird", "--preset", "rough", "--steps", "2", "--save-dir", str(made), *arguments
+    )
+    assert status == 0, error
+    (preset,) = queue.search(per_page=1).items
+    assert (preset.prompt, preset.parameters["candidates"], preset.parameters["steps"]) == ("a bird", 3, 2)
+
+
+@pytest.mark.usefixtures("alive")
 def test_ctrl_c_cancels_the_job(arguments: list[str], queue: Queue) -> None:
     process = start("a red circle", "--steps", "2000", *arguments)
     wait_until(lambda: queue.counts().running == 1, "the job runs")
@@ -106,6 +160,14 @@ def test_ctrl_c_cancels_the_job(arguments: list[str], queue: Queue) -> None:
         (["a circle", "--weights", "none"], "has no weights 'none'; choose one of "),
         (["a circle", "--generator", "none"], "There is no generator 'none'; choose one of "),
         (["a circle", "queue.nonsense=1"], "cannot be used: "),
+        (["a circle", "--formats", "png,bmp"], "There is no format 'bmp'; choose among png, gif, mp4, webp"),
+        (["a circle", "--count", "17"], "--count takes a number from 1 to 16, not '17'."),
+        (["a circle", "--preset", "none"], "There is no preset 'none' for these weights: "),
+        (["a circle", "--save-preset", " "], "The name of a preset has 1 to 60 letters: type one."),
+        (["--like", "README.md"], "This is no PNG, GIF, WebP, MP4 or zip of frames"),
+        (["--like", "nowhere.png"], "The file nowhere.png cannot be read: No such file or directory."),
+        (["a circle", "--start-image", "gone.png"], "The picture gone.png cannot be read (No such file"),
+        (["a circle", "--start-image", "README.md"], "README.md: This is no picture that can be read"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_sentence(

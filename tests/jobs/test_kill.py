@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import db
+from jobs import exports
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
+from jobs.exports import Export
 from jobs.queue import Queue
 from jobs.records import Counts, Job, JobState
 from tests.jobs.fast_executor import open_executor, open_queue
@@ -64,15 +66,15 @@ def ask(queue: Queue) -> Callable[..., Job]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], tuple[bytes, bytes]]:
-    """The PNG and the GIF of a job that nobody disturbs."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], list[bytes]]:
+    """The files of a job that nobody disturbs."""
     arguments = quick_settings(tmp_path_factory.mktemp("undisturbed"))
     db.migrate(load(arguments).database_url)
     queue, store = open_queue(load(arguments)), ArtifactStore(load(arguments).artifact_url)
     painter = open_executor(load(arguments))
-    known: dict[str, tuple[bytes, bytes]] = {}
+    known: dict[str, list[bytes]] = {}
 
-    def pictures(job: Job) -> tuple[bytes, bytes]:
+    def pictures(job: Job) -> list[bytes]:
         key = str(job.spec)
         if key not in known:
             alone = queue.enqueue(job.generator, job.spec, submitter="ann")
@@ -83,9 +85,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], tup
     return pictures
 
 
-def published(job: Job, store: ArtifactStore) -> tuple[bytes, bytes]:
-    assert job.result is not None
-    return store.read(job.result.image), store.read(job.result.animation)
+def published(job: Job, store: ArtifactStore) -> list[bytes]:
+    return [exports.read(store, job, export) for export in (Export.PNG, Export.GIF, Export.ZIP)]
 
 
 def test_200_jobs_all_finish_exactly_once_while_executors_are_killed(
@@ -93,7 +94,7 @@ def test_200_jobs_all_finish_exactly_once_while_executors_are_killed(
     queue: Queue,
     store: ArtifactStore,
     ask: Callable[..., Job],
-    undisturbed: Callable[[Job], tuple[bytes, bytes]],
+    undisturbed: Callable[[Job], list[bytes]],
     log: Path,
 ) -> None:
     jobs = [ask(seed=n % SEEDS, submitter=f"person-{n % 5}") for n in range(JOBS)]
@@ -136,7 +137,7 @@ def test_a_job_goes_on_from_its_checkpoint_after_a_kill(
     queue: Queue,
     store: ArtifactStore,
     ask: Callable[..., Job],
-    undisturbed: Callable[[Job], tuple[bytes, bytes]],
+    undisturbed: Callable[[Job], list[bytes]],
     log: Path,
 ) -> None:
     job = ask(steps=30, pause=0.05)
@@ -157,7 +158,7 @@ def test_sigterm_hands_the_job_back_and_leaves_with_0(
     queue: Queue,
     store: ArtifactStore,
     ask: Callable[..., Job],
-    undisturbed: Callable[[Job], tuple[bytes, bytes]],
+    undisturbed: Callable[[Job], list[bytes]],
     log: Path,
 ) -> None:
     job = ask(steps=30, pause=0.05)
@@ -197,7 +198,7 @@ def test_an_executor_that_slept_through_its_lease_publishes_nothing(
     store: ArtifactStore,
     tmp_path: Path,
     ask: Callable[..., Job],
-    undisturbed: Callable[[Job], tuple[bytes, bytes]],
+    undisturbed: Callable[[Job], list[bytes]],
     log: Path,
 ) -> None:
     job = ask(steps=30, pause=0.05)

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from db import tables, writing
+from jobs.batch import of_seeds
 from jobs.executors import Executors
 from jobs.queue import NEXT, JobNotFound, LeaseLost, Queue, TooManyWaiting
 from jobs.records import Claim, Job, JobState, Progress, Result
@@ -263,6 +264,21 @@ def test_nobody_has_more_waiting_jobs_than_allowed(engine: Engine, clock: Turnab
     queue.enqueue("numpy", spec, submitter="bob")
     claimed(queue)
     queue.enqueue("numpy", spec, submitter="ann")
+
+
+def test_a_batch_is_accepted_whole_or_not_at_all(engine: Engine, clock: TurnableClock) -> None:
+    queue = Queue(engine, lease_seconds=10, max_attempts=3, max_waiting_per_person=4, clock=clock)
+    batch = of_seeds({"prompt": "a circle", "weights": "sandbox", "seed": 2**32 - 2}, 3)
+
+    accepted = queue.enqueue_all("numpy", batch, submitter="ann")
+
+    assert [job.parameters["seed"] for job in accepted] == [2**32 - 2, 2**32 - 1, 0]
+    assert [queue.get(job.id) for job in accepted] == accepted
+    with pytest.raises(TooManyWaiting, match="You have 3 waiting jobs, and may have 4: ask for fewer"):
+        queue.enqueue_all("numpy", batch, submitter="ann")
+    assert queue.search("ann").total == 3
+    queue.enqueue_all("numpy", batch, submitter="bob")
+    assert submitters(drain(queue)) == "ann bob ann bob ann bob", "a batch overtakes nobody"
 
 
 def test_positions_and_counts_tell_who_waits(queue: Queue, ask: Ask) -> None:

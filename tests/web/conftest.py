@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.gallery import Gallery
 from jobs.painter import Painter
+from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings
 from web import studio
@@ -42,13 +45,16 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         queue=Queue(engine, lease_seconds=30, max_attempts=3, max_waiting_per_person=LIMIT),
         executors=Executors(engine, alive_seconds=30),
         artifacts=store,
+        uploads=Uploads(store),
         gallery=Gallery(engine, store),
         votes=Votes(engine),
+        presets=Presets(engine),
         generators=registry.GENERATORS,
         parse_spec=registry.parse_spec,
         weights=WeightsDesk(Store(tmp_path / "weights", catalogue.entries())),
         may_manage_weights=True,
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
+        memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
     )
     studio.use(lambda: opened)
     yield opened
@@ -83,7 +89,7 @@ def draw(house: studio.Studio) -> Callable[[str], None]:
             house.queue,
             house.executors,
             house.artifacts,
-            Painter(_paint, lambda job: job.spec),
+            Painter(_paint, lambda job: {"generator": job.generator, "spec": job.spec}),
             ExecutorSettings(poll_seconds=0.01),
             device="cpu",
             threads=1,

@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 import db
 from jobs.clock import utc_now
 from jobs.queue import Queue
+from jobs.recipe import MAX_FILE_BYTES
 from jobs.records import Progress
 from tests.web.conftest import LIMIT
 from web import studio
@@ -51,6 +52,97 @@ def test_a_job_goes_the_whole_way(client: TestClient, draw: Draw) -> None:
     animation = client.get(done["result"]["animation"].removeprefix("/api"))
     assert animation.headers["content-type"] == "image/gif"
     assert Image.open(io.BytesIO(animation.content)).n_frames == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("image", "image/png"),
+        ("animation", "image/gif"),
+        ("mp4", "video/mp4"),
+        ("webp", "image/webp"),
+        ("frames", "application/zip"),
+    ],
+)
+def test_every_file_of_a_job_gives_its_parameters_back(
+    name: str, kind: str, client: TestClient, draw: Draw
+) -> None:
+    job = submit(client, prompt="ein grüner Kreis")
+    draw(job["id"])
+    address = client.get(f"/jobs/{job['id']}").json()["result"][name].removeprefix("/api")
+
+    file = client.get(address)
+    answer = client.post("/recipes", content=file.content)
+
+    assert (file.status_code, file.headers["content-type"]) == (200, kind)
+    assert answer.status_code == 200
+    recipe = answer.json()
+    assert recipe["generator"] == "vqgan_clip"
+    assert recipe["spec"] == {"prompt": "ein grüner Kreis", "weights": "sandbox", **job["parameters"]}
+    again = client.post("/jobs", json={"generator": recipe["generator"], "parameters": recipe["spec"]})
+    assert again.json()["parameters"] == job["parameters"]
+
+
+@pytest.mark.parametrize("junk", [b"", b"GIF89a", b"a letter", b"PK\3\4 no zip"])
+def test_a_file_without_parameters_is_told_in_one_sentence(client: TestClient, junk: bytes) -> None:
+    answer = client.post("/recipes", content=junk)
+    assert answer.status_code == 404
+    assert answer.json()["error"].count(". ") == 0
+
+
+def test_a_file_that_is_too_large_is_refused(client: TestClient) -> None:
+    answer = client.post("/recipes", content=bytes(MAX_FILE_BYTES + 1))
+    assert answer.status_code == 404
+    assert answer.json()["error"].startswith("The file is over 100 MB")
+
+
+def test_pictures_of_several_seeds_are_asked_for_at_once(client: TestClient) -> None:
+    body = {"generator": "vqgan_clip", "parameters": SPEC, "count": 3}
+    first = client.post("/jobs", json=body).json()
+
+    jobs = [client.get(f"/jobs/{job_id}").json() for job_id in first["ids"]]
+
+    assert first["id"] == first["ids"][0]
+    assert [job["parameters"]["seed"] for job in jobs] == [7, 8, 9]
+    assert client.post("/jobs", json=body).status_code == 429
+    assert client.get("/jobs?mine=true").json()["total"] == 3, "all or none"
+    assert client.post("/jobs", json=body | {"count": 17}).status_code == 422
+
+
+def test_presets_are_kept_listed_replaced_and_deleted(new_client: NewClient) -> None:
+    mine, other = new_client(), new_client()
+    new = {"name": "quick", "generator": "vqgan_clip", "weights": "sandbox", "parameters": SPEC}
+
+    kept = mine.post("/presets", json=new).json()
+    replaced = mine.post("/presets", json=new | {"parameters": {"steps": 9}}).json()
+
+    assert (kept["name"], kept["parameters"]["steps"], kept["parameters"]["height"]) == ("quick", 4, 96)
+    assert not {"prompt", "seed", "weights"} & set(kept["parameters"])
+    assert (replaced["number"], replaced["parameters"]["steps"]) == (kept["number"], 9)
+    assert mine.get("/presets").json() == [replaced]
+    assert other.get("/presets").json() == []
+    assert other.delete(f"/presets/{kept['number']}").status_code == 404
+    assert mine.delete(f"/presets/{kept['number']}").status_code == 204
+    assert mine.get("/presets").json() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"name": " "}, "The name of a preset has 1 to 60 letters: type one."),
+        ({"parameters": {"steps": -1}}, "'steps': input should be greater than or equal to 0"),
+        ({"parameters": {"colour": 1}}, "There is no parameter 'colour'"),
+        ({"weights": "gone"}, "VQGAN + CLIP has no weights 'gone'"),
+        ({"generator": "crayons"}, "There is no generator 'crayons'"),
+    ],
+)
+def test_a_bad_preset_is_told_in_one_sentence(
+    client: TestClient, changes: dict[str, Any], sentence: str
+) -> None:
+    new = {"name": "a", "generator": "vqgan_clip", "weights": "sandbox", "parameters": {}} | changes
+    answer = client.post("/presets", json=new)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith(sentence)
 
 
 def test_the_newest_frame_can_be_seen_while_a_job_is_drawn(client: TestClient, house: Studio) -> None:
@@ -142,7 +234,7 @@ def test_a_pair_is_judged_once_and_counts(client: TestClient, draw: Draw) -> Non
 
 
 def test_generators_come_with_their_schema_and_weights(client: TestClient) -> None:
-    (generator,) = client.get("/generators").json()
+    generator = client.get("/generators").json()[0]
     assert generator["name"] == "vqgan_clip"
     assert generator["parameters"]["properties"]["steps"]["default"] == 30
     assert generator["weights"][0]["examples"]
@@ -180,7 +272,9 @@ def test_a_bad_parameter_is_told_in_one_sentence(
 def test_an_unknown_generator_is_told_in_one_sentence(client: TestClient) -> None:
     answer = client.post("/jobs", json={"generator": "crayons", "parameters": SPEC})
     assert answer.status_code == 422
-    assert answer.json() == {"error": "There is no generator 'crayons'; choose one of vqgan_clip."}
+    assert answer.json() == {
+        "error": "There is no generator 'crayons'; choose one of vqgan_clip, biggan_clip."
+    }
 
 
 @pytest.mark.parametrize(

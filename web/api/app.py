@@ -9,9 +9,11 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from jobs.presets import NOT_KEPT
 from web import problems, studio
-from web.api import house, jobs, pictures, votes, weights
+from web.api import house, jobs, pictures, presets, recipes, uploads, votes, weights
 from web.api.answers import PROBLEMS
+from web.api.models import NewJob, NewPreset
 
 ABOUT = """
 Submit a prompt, follow the picture while it forms, fetch it, vote.
@@ -29,8 +31,8 @@ SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
     api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
-    for router in (jobs.router, pictures.router, votes.router, house.router, weights.router):
-        api.include_router(router)
+    for tag in (jobs, pictures, recipes, uploads, presets, votes, weights, house):
+        api.include_router(tag.router)
     _tell_problems(api)
     _describe_parameters(api)
     return api
@@ -68,26 +70,23 @@ def _sentence(problem: Any) -> str:
 
 
 def _describe_parameters(api: FastAPI) -> None:
-    """Write every generator's parameters out where the description says how to submit a job."""
+    """Write the parameters of every generator that has weights out where a job or a preset is sent."""
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
         description = describe()
-        description["components"]["schemas"]["NewJob"] = {
-            "title": "NewJob",
-            "oneOf": [_new_job(generator) for generator in studio.current().generators.values()],
-        }
+        generators = [g for g in studio.current().generators.values() if g.weights]
+        for model, written_out in ((NewJob, _new_job), (NewPreset, _new_preset)):
+            name = model.__name__
+            written = {"title": name, "oneOf": [written_out(generator) for generator in generators]}
+            description["components"]["schemas"][name] = written
         return description
 
     api.openapi = openapi  # type: ignore[method-assign]
 
 
 def _new_job(generator: studio.Generator) -> dict[str, Any]:
-    parameters = generator.spec.model_json_schema()
-    definitions = parameters.pop("$defs", {})
-    for name, field in parameters["properties"].items():
-        if "$ref" in field:
-            parameters["properties"][name] = definitions[field.pop("$ref").rsplit("/", 1)[-1]] | field
+    parameters = _parameters(generator)
     parameters["properties"]["prompt"]["pattern"] = SOMETHING_VISIBLE
     parameters["properties"]["weights"]["enum"] = [weights.name for weights in generator.weights]
     return {
@@ -97,6 +96,35 @@ def _new_job(generator: studio.Generator) -> dict[str, Any]:
         "properties": {
             "generator": {"const": generator.name},
             "parameters": parameters | {"required": ["prompt"]},
+            "count": NewJob.model_json_schema()["properties"]["count"],
         },
         "required": ["generator", "parameters"],
     }
+
+
+def _new_preset(generator: studio.Generator) -> dict[str, Any]:
+    parameters = _parameters(generator)
+    for name in NOT_KEPT:
+        del parameters["properties"][name]
+    name = NewPreset.model_json_schema()["properties"]["name"]
+    return {
+        "type": "object",
+        "title": generator.title,
+        "properties": {
+            "name": name | {"pattern": SOMETHING_VISIBLE},
+            "generator": {"const": generator.name},
+            "weights": {"enum": [weights.name for weights in generator.weights]},
+            "parameters": parameters | {"required": []},
+        },
+        "required": ["name", "generator", "weights", "parameters"],
+    }
+
+
+def _parameters(generator: studio.Generator) -> dict[str, Any]:
+    """The schema of the generator's spec, with what it refers to written out."""
+    parameters = generator.spec.model_json_schema()
+    definitions = parameters.pop("$defs", {})
+    for name, field in parameters["properties"].items():
+        if "$ref" in field:
+            parameters["properties"][name] = definitions[field.pop("$ref").rsplit("/", 1)[-1]] | field
+    return parameters

@@ -21,7 +21,7 @@ from web.api.answers import (
     PerPage,
     Person,
 )
-from web.api.models import JobPage, JobView, NewJob
+from web.api.models import JobPage, JobView, NewJob, SubmittedView
 from web.problems import Conflict
 from web.studio import Studio
 
@@ -31,12 +31,12 @@ STREAM: Answers = {200: {"content": {"text/event-stream": {}}, "description": "S
 router = APIRouter(tags=["jobs"])
 
 
-@router.post("/jobs", status_code=201, responses=TOO_MANY)
-def submit(new: NewJob, house: House, person: Person, response: Response) -> JobView:
-    """Put a picture into the queue."""
-    job = house.submit(new.generator, new.parameters, person)
-    response.headers["Location"] = f"/api/jobs/{job.id}"
-    return _view(house, job, person)
+@router.post("/jobs", status_code=201, responses=NOT_FOUND | TOO_MANY)
+def submit(new: NewJob, house: House, person: Person, response: Response) -> SubmittedView:
+    """Put a picture into the queue, or several with seeds that follow each other: all or none."""
+    submitted = house.submit(new.generator, new.parameters, person, new.count)
+    response.headers["Location"] = f"/api/jobs/{submitted[0].id}"
+    return SubmittedView.of_all(_view(house, submitted[0], person), submitted)
 
 
 @router.get("/jobs")

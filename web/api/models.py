@@ -1,11 +1,13 @@
 """What the API takes and gives, as JSON."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from jobs.batch import MAX_PICTURES
+from jobs.presets import MAX_NAME, Preset
 from jobs.records import (
     ExecutorStatus,
     GroupStanding,
@@ -17,6 +19,7 @@ from jobs.records import (
     Standings,
     Verdict,
 )
+from jobs.uploads import Upload
 from web.studio import Generator
 
 Seconds = Annotated[float, Field(description="Seconds.")]
@@ -35,6 +38,12 @@ class NewJob(BaseModel):
     parameters: dict[str, Any] = Field(
         description="The generator's parameters. Only the prompt is needed: a missing seed is drawn, "
         "and everything else has a default."
+    )
+    count: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_PICTURES,
+        description="How many pictures, each a job of its own; their seeds follow each other.",
     )
 
 
@@ -61,6 +70,9 @@ class ResultView(BaseModel):
 
     image: str = Field(description="Address of the PNG.")
     animation: str = Field(description="Address of the GIF.")
+    mp4: str = Field(description="Address of the animation as MP4.")
+    webp: str = Field(description="Address of the animation as WebP.")
+    frames: str = Field(description="Address of the animation's frames, a zip of PNGs.")
     width: int
     height: int
     seconds: Seconds
@@ -110,6 +122,16 @@ class JobView(BaseModel):
         )
 
 
+class SubmittedView(JobView):
+    """The first of the jobs that were submitted together."""
+
+    ids: list[str] = Field(description="Ids of all of them, in the order of their seeds.")
+
+    @classmethod
+    def of_all(cls, first: JobView, jobs: Sequence[Job]) -> Self:
+        return cls(**dict(first), ids=[job.id for job in jobs])
+
+
 class JobPage(BaseModel):
     """One page of jobs, newest first."""
 
@@ -124,6 +146,18 @@ class JobPage(BaseModel):
         return cls(items=items, total=found.total, page=page, per_page=per_page)
 
 
+class UploadView(BaseModel):
+    """A picture that was handed in."""
+
+    image: str = Field(description="What a parameter that is an image takes.")
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, upload: Upload) -> Self:
+        return cls(image=upload.reference, width=upload.width, height=upload.height)
+
+
 class WeightsView(BaseModel):
     """A set of weights."""
 
@@ -133,6 +167,9 @@ class WeightsView(BaseModel):
     licence: str
     examples: list[str] = Field(description="Prompts that suit it.")
     defaults: dict[str, Any] = Field(description="Its own defaults of the generator's parameters.")
+    presets: dict[str, dict[str, Any]] = Field(
+        description="Parameters by a name that says what they are for; what they leave open has its default."
+    )
 
 
 class GeneratorView(BaseModel):
@@ -153,6 +190,40 @@ class GeneratorView(BaseModel):
             parameters=generator.spec.model_json_schema(),
             weights=[WeightsView.model_validate(w, from_attributes=True) for w in generator.weights],
         )
+
+
+class RecipeView(BaseModel):
+    """What made a picture; whatever else its file tells comes with it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    generator: str
+    spec: dict[str, Any] = Field(description="All parameters, as POST /jobs takes them.")
+
+
+class NewPreset(BaseModel):
+    """Parameters to keep under a name."""
+
+    name: str = Field(max_length=MAX_NAME)
+    generator: str
+    weights: str
+    parameters: dict[str, Any] = Field(
+        description="The generator's parameters; prompt and seed are not kept, gaps are filled with defaults."
+    )
+
+
+class PresetView(BaseModel):
+    """Parameters under a name: all that make a picture but prompt and seed."""
+
+    number: int
+    name: str
+    generator: str
+    weights: str
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, preset: Preset) -> Self:
+        return cls.model_validate(preset, from_attributes=True)
 
 
 class ExecutorView(BaseModel):
@@ -245,6 +316,9 @@ def _result(job: Job) -> ResultView | None:
     return ResultView(
         image=f"/api/jobs/{job.id}/image.png",
         animation=f"/api/jobs/{job.id}/animation.gif",
+        mp4=f"/api/jobs/{job.id}/animation.mp4",
+        webp=f"/api/jobs/{job.id}/animation.webp",
+        frames=f"/api/jobs/{job.id}/frames.zip",
         width=job.result.width,
         height=job.result.height,
         seconds=job.result.seconds,

@@ -1,22 +1,33 @@
-"""The gallery, and the files of a job: its newest frame, its picture, its animation."""
+"""The gallery, and the files of a job: its newest frame, its picture, its animation in several forms."""
 
 import mimetypes
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from jobs.records import Result
+from jobs import exports
+from jobs.exports import Export
+from jobs.records import Job
 from web.api.answers import NOT_FOUND, Answers, House, PageNumber, PerPage, Person
 from web.api.models import JobPage
 from web.problems import NothingThere
 from web.studio import Studio
 
+MEDIA_TYPES = {
+    Export.PNG: "image/png",
+    Export.GIF: "image/gif",
+    Export.MP4: "video/mp4",
+    Export.WEBP: "image/webp",
+    Export.ZIP: "application/zip",
+}
 A_DAY = "private, max-age=86400"
+FOR_EVER = "private, max-age=31536000, immutable"
 
 router = APIRouter(tags=["pictures"])
 
 
-def _file(kind: str, description: str) -> dict[str, Any]:
+def file_answer(kind: str, description: str) -> dict[str, Any]:
+    """What a route that answers with a file says of itself."""
     found: Answers = {200: {"content": {kind: {}}, "description": description}}
     return {"response_class": Response, "responses": NOT_FOUND | found}
 
@@ -36,34 +47,57 @@ def search_gallery(
     return JobPage.of(found, page, per_page, person)
 
 
-@router.get("/jobs/{job_id}/frame", **_file("image/*", "The newest frame"))
+@router.get("/jobs/{job_id}/frame", **file_answer("image/*", "The newest frame"))
 def frame(job_id: str, house: House) -> Response:
     """The newest frame of a job that is being drawn."""
     progress = house.queue.get(job_id).progress
     if progress is None or progress.frame is None:
         raise NothingThere("There is no frame: the job has not been started.")
-    return _answer(house, progress.frame, "no-store")
+    kind = mimetypes.guess_type(progress.frame)[0]
+    data = house.artifacts.read(progress.frame)
+    return Response(data, media_type=kind, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/jobs/{job_id}/image.png", **_file("image/png", "The finished picture"))
+@router.get("/jobs/{job_id}/image.png", **file_answer(MEDIA_TYPES[Export.PNG], "The finished picture"))
 def image(job_id: str, house: House) -> Response:
     """The finished picture; its parameters are written inside the file."""
-    return _answer(house, _result(house, job_id).image, A_DAY)
+    return _answer_export(house, job_id, Export.PNG)
 
 
-@router.get("/jobs/{job_id}/animation.gif", **_file("image/gif", "The picture forming"))
+@router.get("/jobs/{job_id}/animation.gif", **file_answer(MEDIA_TYPES[Export.GIF], "The picture forming"))
 def animation(job_id: str, house: House) -> Response:
     """How the picture formed; its parameters are written inside the file."""
-    return _answer(house, _result(house, job_id).animation, A_DAY)
+    return _answer_export(house, job_id, Export.GIF)
 
 
-def _result(house: Studio, job_id: str) -> Result:
+@router.get("/jobs/{job_id}/animation.mp4", **file_answer(MEDIA_TYPES[Export.MP4], "The picture forming"))
+def animation_mp4(job_id: str, house: House) -> Response:
+    """How the picture formed, as a film; its parameters are written inside the file."""
+    return _answer_export(house, job_id, Export.MP4)
+
+
+@router.get("/jobs/{job_id}/animation.webp", **file_answer(MEDIA_TYPES[Export.WEBP], "The picture forming"))
+def animation_webp(job_id: str, house: House) -> Response:
+    """How the picture formed, in all its colours; its parameters are written inside the file."""
+    return _answer_export(house, job_id, Export.WEBP)
+
+
+@router.get(
+    "/jobs/{job_id}/frames.zip", **file_answer(MEDIA_TYPES[Export.ZIP], "The frames of the animation")
+)
+def frames(job_id: str, house: House) -> Response:
+    """The frames of the animation as PNGs numbered by step, with the parameters in `recipe.json`."""
+    return _answer_export(house, job_id, Export.ZIP)
+
+
+def finished(house: Studio, job_id: str) -> Job:
+    """A job that left a picture. Raises JobNotFound, NothingThere."""
     job = house.queue.get(job_id)
     if job.result is None:
         raise NothingThere(f"There is no picture: the job is {job.state.value}.")
-    return job.result
+    return job
 
 
-def _answer(house: Studio, name: str, cache: str) -> Response:
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Response(house.artifacts.read(name), media_type=kind, headers={"Cache-Control": cache})
+def _answer_export(house: Studio, job_id: str, export: Export) -> Response:
+    data = exports.read(house.artifacts, finished(house, job_id), export)
+    return Response(data, media_type=MEDIA_TYPES[export], headers={"Cache-Control": A_DAY})

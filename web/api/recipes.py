@@ -1,0 +1,30 @@
+"""What made a picture, read back from its file."""
+
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request
+
+from jobs.recipe import MAX_FILE_BYTES, recipe_in
+from web.api.answers import NOT_FOUND
+from web.api.models import RecipeView
+
+A_FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+router = APIRouter(tags=["pictures"])
+
+
+@router.post("/recipes", openapi_extra=A_FILE, responses=NOT_FOUND)
+async def read(request: Request) -> RecipeView:
+    """What made a picture: the body is a file saved here, PNG, GIF, WebP, MP4 or a zip of frames."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_FILE_BYTES:
+            break
+    return RecipeView.model_validate(await anyio.to_thread.run_sync(recipe_in, bytes(data)))

@@ -1,0 +1,52 @@
+"""Pictures handed in, to start from, to resemble, or to paint a mask."""
+
+from typing import Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Request, Response
+
+from jobs import exports
+from jobs.exports import Export
+from jobs.uploads import FORMATS, MAX_BYTES
+from web.api.answers import NOT_FOUND, House
+from web.api.models import UploadView
+from web.api.pictures import FOR_EVER, file_answer, finished
+
+A_FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            f"image/{kind.lower()}": {"schema": {"type": "string", "format": "binary"}} for kind in FORMATS
+        },
+    }
+}
+
+router = APIRouter(tags=["uploads"])
+
+
+@router.post("/uploads", status_code=201, openapi_extra=A_FILE)
+async def hand_in(request: Request, house: House, mask: bool = False) -> UploadView:
+    """Hand in a picture: the body is the file. A parameter that is an image takes the answer's ``image``.
+
+    A ``mask`` becomes black and white: what is white may change.
+    """
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_BYTES:
+            break
+    upload = await anyio.to_thread.run_sync(lambda: house.uploads.add(data, mask=mask))
+    return UploadView.of(upload)
+
+
+@router.post("/jobs/{job_id}/upload", status_code=201, responses=NOT_FOUND)
+def hand_in_result(job_id: str, house: House) -> UploadView:
+    """Hand in a finished picture, to begin another with it."""
+    picture = exports.read(house.artifacts, finished(house, job_id), Export.PNG)
+    return UploadView.of(house.uploads.add(picture))
+
+
+@router.get("/uploads/{image}", **file_answer("image/png", "The picture as it was kept"))
+def uploaded(image: str, house: House) -> Response:
+    """A picture that was handed in."""
+    return Response(house.uploads.read(image), media_type="image/png", headers={"Cache-Control": FOR_EVER})
