@@ -33,7 +33,7 @@ from settings import Settings, SettingsError, load_settings
 from weights import catalogue
 from weights.files import known_hashes
 
-_VERSIONS_OF = ("torch", "numpy", "pillow", "transformers", "kornia")
+_VERSIONS_OF = ("torch", "numpy", "pillow", "transformers")
 
 
 def main(arguments: list[str]) -> int:
