@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from sqlalchemy import Engine
 
@@ -87,7 +88,7 @@ def _choose_device(wanted: str) -> str:
 def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
     def generate(job: Job, resume: bytes | None) -> Generator[Frame, None, None]:
         spec = registry.parse_spec(job.generator, job.spec, weights_dir)
-        context = Context(device, weights_dir, resume, uploads.pixels)
+        context = Context(device, weights_dir, resume, uploads.pixels, _free_memory(device))
         yield from registry.load(job.generator)(spec, context)
 
     def recipe(job: Job) -> Mapping[str, Any]:
@@ -102,6 +103,14 @@ def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
     return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError, UploadNotFound))
 
 
+def _free_memory(device: str) -> int:
+    """Bytes that a job may take now."""
+    if torch.device(device).type == "cuda":
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + idle)
+    return int(psutil.virtual_memory().available)
+
+
 @cache
 def _versions() -> dict[str, str]:
     own = {"python": platform.python_version()}
@@ -110,8 +119,7 @@ def _versions() -> dict[str, str]:
 
 def _hashes(weights: str, weights_dir: Path) -> dict[str, str | None]:
     """SHA-256 of every file of the set of weights; that they have it was verified before drawing."""
-    entry = next(entry for entry in catalogue.entries() if entry.name == weights)
-    return known_hashes(entry, weights_dir)
+    return known_hashes(catalogue.entry(weights), weights_dir)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ class SettingsError(ValueError):
 class WebSettings:
     host: str = "localhost"
     port: int = 8501
+    manage_weights: bool | None = None
 
 
 @dataclass

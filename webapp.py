@@ -21,8 +21,11 @@ from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
 from web import problems, studio
 from web.api import create_api
+from web.permissions import may_manage_weights
 from web.person import RememberPerson
 from weights import catalogue
+from weights.desk import WeightsDesk
+from weights.store import Store
 
 try:
     settings = load_settings()
@@ -52,6 +55,8 @@ def open_studio() -> studio.Studio:
         generators=registry.generators(weights_dir),
         parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
         unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),
+        weights=WeightsDesk(Store(weights_dir, catalogue.entries())),
+        may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
     )
 

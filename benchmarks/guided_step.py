@@ -109,12 +109,20 @@ def compare_scores(device: torch.device) -> None:
 
 
 def by_the_book(device: torch.device) -> Step:
-    """The scripts' loop, in our words."""
+    """The scripts' loop at the original's size."""
     torch.manual_seed(0)
     vqgan = VQGAN(VQGANConfig()).to(device).eval().requires_grad_(False)
     clip = random_clip("sdpa").to(device)
+    return book_step(vqgan, clip, random_text(device), first_latent(vqgan, device), SIDE)
+
+
+def book_step(vqgan: VQGAN, clip: CLIPModel, text: Tensor, latent: Tensor, side: int) -> Callable[[], Tensor]:
+    """A step of the scripts' loop, in our words, which returns the picture (1, 3, side, side) in [0, 1].
+
+    It moves ``latent`` towards the unit vector ``text``.
+    """
+    device, view = latent.device, clip.config.vision_config.image_size
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (OPENAI_MEAN, OPENAI_STD))
-    text = random_text(device)
     augment = nn.Sequential(
         K.RandomHorizontalFlip(p=0.5),
         K.RandomSharpness(0.3, p=0.4),
@@ -122,7 +130,7 @@ def by_the_book(device: torch.device) -> Step:
         K.RandomPerspective(0.2, p=0.4),
         K.ColorJitter(hue=0.01, saturation=0.01, p=0.7),
     )
-    latent = first_latent(vqgan, device).requires_grad_(True)
+    latent.requires_grad_(True)
     adam = torch.optim.Adam([latent], lr=0.1)
 
     def draw() -> Tensor:
@@ -136,21 +144,23 @@ def by_the_book(device: torch.device) -> Step:
     def cut(picture: Tensor) -> Tensor:
         views = []
         for _ in range(CUTOUTS):
-            side = int(VIEW + torch.rand(()) * (SIDE - VIEW))
-            y, x = torch.randint(0, SIDE - side + 1, (2,)).tolist()
-            crop = picture[:, :, y : y + side, x : x + side]
-            views.append(F.interpolate(crop, (VIEW, VIEW), mode="bicubic", align_corners=True))
+            length = int(view + torch.rand(()) * (side - view))
+            y, x = torch.randint(0, side - length + 1, (2,)).tolist()
+            crop = picture[:, :, y : y + length, x : x + length]
+            views.append(F.interpolate(crop, (view, view), mode="bicubic", align_corners=True))
         batch = augment(torch.cat(views))
         return batch + 0.1 * torch.rand(CUTOUTS, 1, 1, 1, device=device) * torch.randn_like(batch)
 
-    def step() -> None:
+    def step() -> Tensor:
         adam.zero_grad()
         pooled = clip.vision_model(pixel_values=(cut(draw()) - mean) / std).pooler_output
         embedded = F.normalize(clip.visual_projection(pooled), dim=-1)
         spherical_distance(embedded, text).mean().backward()
         adam.step()
         with torch.no_grad():
-            draw().mul(255).byte().cpu()
+            picture = draw()
+            picture.mul(255).byte().cpu()
+        return picture
 
     return step
 

@@ -21,7 +21,6 @@ from guidance.latent_optimiser import Guidance, LatentOptimiser
 from guidance.losses import Costs, Targets
 from guidance.memory import NotEnoughMemory
 from guidance.prompts import parse_prompt
-from weights.loading import load_clip
 
 
 @dataclass(frozen=True)
@@ -148,11 +147,7 @@ def to_bytes(picture: Tensor) -> np.ndarray:
 
 def fast_clip(folder: Path, device: str) -> Clip:
     """The CLIP in a folder, its image tower in the type that the device is fastest in."""
-    dtype = fast_dtype(torch.device(device))
-    clip = Clip(*load_clip(folder, device), dtype=dtype)
-    clip.model.vision_model.to(dtype)
-    clip.model.visual_projection.to(dtype)
-    return clip
+    return Clip.load(folder, device, fast_dtype(torch.device(device)))
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

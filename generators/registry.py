@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from generators.biggan_clip_spec import BigGANClipSpec
 from generators.contract import Generate, GenerationSpec
+from generators.memory import memory_need as needed
 from generators.vqgan_clip_spec import VqganClipSpec
 from settings import ROOT, Settings
 from weights import catalogue
@@ -108,8 +109,7 @@ def memory_need(generator: str, parameters: Mapping[str, Any], weights_dir: Path
         spec = parse_spec(generator, {**parameters, "prompt": "-"}, weights_dir)
     except SpecError:
         return None
-    weights = next(w for w in entry(generator).known_weights if w.name == spec.weights)
-    return int(weights.memory_gb * 1e9)
+    return needed(spec, catalogue.entry(spec.weights))
 
 
 def load(generator: str) -> Generate:

@@ -87,8 +87,8 @@ def networks_of(
 
 def installed(name: str, weights_dir: Path) -> WeightsEntry:
     """The set of that name, its files verified. Raises GenerationError: they are missing or damaged."""
-    entry = next(entry for entry in catalogue.entries() if entry.name == name)
     try:
+        entry = catalogue.entry(name)
         verify(entry, weights_dir)
     except WeightsError as error:
         raise GenerationError(str(error)) from error

@@ -52,13 +52,13 @@ class Networks:
     prior: LatentFlow | None
 
     def encode(self, picture: Tensor) -> Tensor:
-        """A picture (1, 3, H, W) in [0, 1] to a latent, float32."""
-        images = picture.to(self.clip.device) * 2 - 1
-        return self.vqgan.encode(images.to(self.clip.dtype)).float()
+        """A picture (1, 3, H, W) in [0, 1] to what guidance moves, (1, embed_dim, h, w) float32."""
+        latent = self.vqgan.encode((picture.to(self.clip.device) * 2 - 1).to(self.clip.dtype))
+        return (self.vqgan.quantize(latent)[0] if self.vqgan.config.gumbel else latent).float()
 
     def draw(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) through the codebook to pictures (B, 3, H, W) in [0, 1]."""
-        codes, _ = self.vqgan.quantize(latents)
+        codes = self.vqgan.nearest(latents)
         return self.vqgan.decode(codes.to(self.clip.dtype)).float().div(2).add(0.5).clamp(0, 1)
 
 

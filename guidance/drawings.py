@@ -44,7 +44,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class VqganDrawing:
-    """A latent (1, C, h, w) in place of the codes; its gradient passes the codebook straight through.
+    """A latent (1, C, h, w) in place of the code vectors; its gradient passes the codebook straight through.
 
     The latent is kept within the range of the codebook's vectors. Its memory format is fixed, for networks
     compute other last digits in another one.
@@ -65,7 +65,7 @@ class VqganDrawing:
 
     def draw(self, tensors: Tensors) -> Tensor:
         latent = tensors["latent"]
-        codes, _ = self.vqgan.quantize(latent)
+        codes = self.vqgan.nearest(latent)
         straight_through = latent + (codes - latent).detach()
         drawn = self.vqgan.decode(straight_through.to(self.dtype)).float()
         picture = clamp_with_gradient(drawn / 2 + 0.5, 0, 1)

@@ -104,6 +104,13 @@ class VQGAN(nn.Module):
         """Images (B, 3, H, W) in [-1, 1] to the latent before quantisation, (B, embed_dim, h, w)."""
         return self.quant_conv(self.encoder(images))
 
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """Among the code vectors those nearest to ``vectors``, both (B, embed_dim, h, w).
+
+        Guidance moves vectors in the codebook's space; a GumbelVQ's encoder gives a latent in another.
+        """
+        return self.embed(nearest_codes(vectors, self.codebook))
+
     def embed(self, indices: Tensor) -> Tensor:
         """Codes (B, h, w) to their vectors, (B, embed_dim, h, w)."""
         return F.embedding(indices, self.codebook).permute(0, 3, 1, 2)
@@ -123,8 +130,21 @@ class VQGAN(nn.Module):
         return 2 ** (len(self.config.ch_mult) - 1)
 
 
+def nearest_codes(latent: Tensor, codebook: Tensor) -> Tensor:
+    """Which vector of ``codebook`` (n, D) is nearest to each of a latent (B, D, h, w): (B, h, w).
+
+    Found in float32 whatever the network runs in.
+    """
+    with torch.no_grad(), torch.autocast(latent.device.type, enabled=False):
+        codes = codebook.float()
+        vectors = latent.permute(0, 2, 3, 1).reshape(-1, codes.shape[1]).float()
+        # |v - c|^2 less |v|^2, which is the same for every code
+        distances = torch.addmm(codes.square().sum(1), vectors, codes.T, alpha=-2)
+        return distances.argmin(1).view(latent.shape[0], *latent.shape[2:])
+
+
 class NearestCodes(nn.Module):
-    """Each latent vector becomes the code nearest to it, found in float32 whatever the network runs in."""
+    """Each latent vector becomes the code nearest to it."""
 
     def __init__(self, n_embed: int, embed_dim: int) -> None:
         super().__init__()
@@ -135,12 +155,7 @@ class NearestCodes(nn.Module):
         return self.embedding
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad(), torch.autocast(latent.device.type, enabled=False):
-            codes = self.embedding.weight.float()
-            vectors = latent.permute(0, 2, 3, 1).reshape(-1, codes.shape[1]).float()
-            # |v - c|^2 less |v|^2, which is the same for every code
-            distances = torch.addmm(codes.square().sum(1), vectors, codes.T, alpha=-2)
-            indices = distances.argmin(1).view(latent.shape[0], *latent.shape[2:])
+        indices = nearest_codes(latent, self.embedding.weight)
         return self.embedding(indices).permute(0, 3, 1, 2), indices
 
 

@@ -17,6 +17,7 @@ PAGES = {
     "generate.py": ("Text-to-Image Generation", ":material/brush:"),
     "gallery.py": ("Previous Inferences", ":material/photo_library:"),
     "vote.py": ("Vote Images", ":material/how_to_vote:"),
+    "weights.py": ("Weights", ":material/inventory_2:"),
     "system.py": ("System", ":material/memory:"),
 }
 DOWNLOADS = {
@@ -143,6 +144,11 @@ def image_url(job: Job) -> str:
 def animation_url(job: Job) -> str:
     """The address of a finished job's animation."""
     return f"/api/jobs/{job.id}/animation.gif"
+
+
+def size(count: int) -> str:
+    """Bytes, for example ``1.6 GB``, ``33.0 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def upload_url(reference: str) -> str:

@@ -1,6 +1,8 @@
 """Everything that can go wrong, as one sentence: an HTTP status for the API, a notice on a page."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import streamlit as st
 
@@ -18,8 +20,12 @@ class Refused(ValueError):
     """What a person asked for cannot be done; the text says what is wrong and what to do."""
 
 
+class NotAllowed(PermissionError):
+    """Others may do it; the text says who."""
+
+
 class NothingThere(LookupError):
-    """The job exists, but not the picture that was asked for."""
+    """There is no such thing, or the job has no picture yet; the text says so."""
 
 
 class Conflict(Exception):
@@ -28,6 +34,7 @@ class Conflict(Exception):
 
 STATUS: dict[type[Exception], int] = {
     NotYours: 403,
+    NotAllowed: 403,
     JobNotFound: 404,
     ArtifactNotFound: 404,
     NothingThere: 404,
@@ -44,6 +51,15 @@ STATUS: dict[type[Exception], int] = {
     StoreError: 503,
 }
 UNKNOWN = "Something went wrong in the studio itself; its log says what. Try again."
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn a ValueError whose text is a sentence for people into Refused."""
+    try:
+        yield
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def show(error: Exception) -> bool:

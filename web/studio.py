@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from jobs.queue import Queue
 from jobs.records import Job
 from jobs.uploads import Uploads
 from jobs.votes import Votes
-from web.problems import Refused
+from web.problems import refusing
 
 
 class Weights(Protocol):
@@ -53,6 +54,51 @@ class Generator(Protocol):
     def weights(self) -> Sequence[Weights]: ...
 
 
+class InstallableWeights(Weights, Protocol):
+    """A set of weights, installed or not; ``space`` in bytes, ``ships`` where it came with the project."""
+
+    @property
+    def generators(self) -> Sequence[str]: ...
+    @property
+    def memory_gb(self) -> float: ...
+    @property
+    def space(self) -> int: ...
+    @property
+    def ships(self) -> bool: ...
+
+
+class WeightsStatus(Protocol):
+    """How a set is: ``arrived`` bytes are there; ``problem`` says why its last download failed."""
+
+    @property
+    def entry(self) -> InstallableWeights: ...
+    @property
+    def installed(self) -> bool: ...
+    @property
+    def downloading(self) -> bool: ...
+    @property
+    def arrived(self) -> int: ...
+    @property
+    def problem(self) -> str | None: ...
+    @property
+    def part_of(self) -> Sequence[str]: ...
+
+
+class WeightsDesk(Protocol):
+    """Where sets of weights are installed and removed.
+
+    What cannot be done raises ValueError, a sentence for people; so does an unknown name.
+    """
+
+    def sets(self) -> Sequence[WeightsStatus]: ...
+    def status(self, name: str) -> WeightsStatus: ...
+    def download(self, name: str) -> None: ...
+    def stop(self, name: str) -> None: ...
+    def verify(self, name: str) -> None: ...
+    def import_files(self, paths: Sequence[Path], name: str) -> Sequence[str]: ...
+    def remove(self, name: str) -> Sequence[str]: ...
+
+
 @dataclass(frozen=True)
 class Studio:
     """``parse_spec`` takes a generator's name and parameters and raises ValueError, a sentence for people.
@@ -71,6 +117,8 @@ class Studio:
     generators: Mapping[str, Generator]
     parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
     unknown_words: Callable[[Any, str], Sequence[str]]
+    weights: WeightsDesk
+    may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
@@ -88,10 +136,8 @@ class Studio:
 
     def checked(self, generator: str, parameters: Mapping[str, Any]) -> BaseModel:
         """The whole spec that is asked for. Raises Refused."""
-        try:
+        with refusing():
             return self.parse_spec(generator, parameters)
-        except ValueError as error:
-            raise Refused(str(error)) from error
 
 
 _lock = threading.Lock()

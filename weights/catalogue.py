@@ -1,13 +1,15 @@
 """The sets of weights by name: data read from ``catalogue.yaml``, no torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import OmegaConf
 from pydantic import BaseModel, ConfigDict, Field
+
+from weights.errors import WeightsError
 
 CATALOGUE = Path(__file__).with_name("catalogue.yaml")
 
@@ -80,6 +82,11 @@ class WeightsEntry(BaseModel):
         """Bytes that its files take on the disk, as far as they are known beforehand."""
         return sum(file.space for file in self.files)
 
+    @property
+    def ships(self) -> bool:
+        """Whether it came with the project: it can be neither downloaded nor removed."""
+        return not all(file.sources for file in self.files)
+
 
 @cache
 def entries() -> tuple[WeightsEntry, ...]:
@@ -88,6 +95,19 @@ def entries() -> tuple[WeightsEntry, ...]:
     assert isinstance(data, list)
     own = {entry.name: entry for entry in map(WeightsEntry.model_validate, data)}
     return tuple(_with_parts(entry, own) for entry in own.values())
+
+
+def entry(name: str) -> WeightsEntry:
+    """Look a set up. Raises WeightsError for an unknown name."""
+    return find(name, entries())
+
+
+def find(name: str, among: Sequence[WeightsEntry]) -> WeightsEntry:
+    """The set called ``name``. Raises WeightsError where there is none."""
+    for one in among:
+        if one.name == name:
+            return one
+    raise WeightsError(f"There are no weights '{name}'; choose one of {', '.join(e.name for e in among)}.")
 
 
 def unknown_words(entry: WeightsEntry, prompt: str, weights_dir: Path) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 """What can be wrong with weights."""
 
 
-class WeightsError(Exception):
+class WeightsError(ValueError):
     """Weights cannot be used; the text is one sentence that says why and what to do."""

@@ -25,7 +25,12 @@ class Record(BaseModel):
 
 def is_installed(entry: WeightsEntry, weights_dir: Path) -> bool:
     """Whether every file is there; what is in them is for ``verify`` to check."""
-    return all(_is_there(file, weights_dir) for file in entry.files)
+    return all(is_there(file, weights_dir) for file in entry.files)
+
+
+def is_there(file: WeightsFile, weights_dir: Path) -> bool:
+    """Whether the file is there and known."""
+    return (weights_dir / file.path).is_file() and known_sha256(file, weights_dir) is not None
 
 
 def verify(entry: WeightsEntry, weights_dir: Path) -> None:
@@ -48,6 +53,12 @@ def verify(entry: WeightsEntry, weights_dir: Path) -> None:
             )
         if not whole:
             raise WeightsError(f"{path} is damaged; install the weights '{entry.name}' again.")
+
+
+def verify_afresh(entry: WeightsEntry, weights_dir: Path) -> None:
+    """Like ``verify``, but every file is read now, however unchanged it looks. Raises WeightsError."""
+    _sha256.cache_clear()
+    verify(entry, weights_dir)
 
 
 def is_whole(file: WeightsFile, weights_dir: Path) -> bool:
@@ -94,10 +105,6 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file in hexadecimal. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_there(file: WeightsFile, weights_dir: Path) -> bool:
-    return (weights_dir / file.path).is_file() and known_sha256(file, weights_dir) is not None
 
 
 @cache

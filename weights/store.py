@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from weights.catalogue import WeightsEntry, WeightsFile
+from weights.catalogue import WeightsEntry, WeightsFile, find
 from weights.download import SourceError, fetch, leftovers, require_space
 from weights.errors import WeightsError
-from weights.files import is_installed, is_whole, known_sha256, record, record_path, sha256_of
+from weights.files import is_installed, is_there, is_whole, known_sha256, record, record_path, sha256_of
 
 Progress = Callable[[str, int, int | None], None]
 """Takes a file's path, the bytes that have arrived and those of the whole file, if known."""
@@ -27,16 +27,18 @@ class Store:
 
     def entry(self, name: str) -> WeightsEntry:
         """Look a set up. Raises WeightsError for an unknown name."""
-        for entry in self.entries:
-            if entry.name == name:
-                return entry
-        raise WeightsError(
-            f"There are no weights '{name}'; choose one of {', '.join(e.name for e in self.entries)}."
-        )
+        return find(name, self.entries)
 
     def installed(self) -> list[WeightsEntry]:
         """The sets whose files are all there."""
         return [entry for entry in self.entries if is_installed(entry, self.folder)]
+
+    def arrived(self, entry: WeightsEntry) -> int:
+        """Bytes of a set that are there, those of unfinished downloads included."""
+        return sum(
+            file.space if is_there(file, self.folder) else min(self._arrived(file), file.space)
+            for file in entry.files
+        )
 
     def download(self, name: str, progress: Progress) -> None:
         """Fetch the files of a set that are missing or damaged; what had arrived before is gone on with.
@@ -49,8 +51,9 @@ class Store:
         for file in missing:
             if not file.sources:
                 raise WeightsError(f"{file.path} ships with the project and can only be restored from there.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        require_space(self.folder, sum(file.space - self._arrived(file) for file in missing))
+        with _told_when_unwritable(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            require_space(self.folder, sum(file.space - self._arrived(file) for file in missing))
         for file in missing:
             with _told_when_unwritable(self.folder / file.path):
                 self._download(file, entry, progress)
@@ -79,7 +82,7 @@ class Store:
             WeightsError: the set ships with the project, is not there, or others need all of it.
         """
         entry = self.entry(name)
-        if not all(file.sources for file in entry.files):
+        if entry.ships:
             raise WeightsError(f"The weights '{name}' ship with the project and stay.")
         users = [e for e in self.installed() if e.generators and e.name != name]
         needed = {file.path: user.name for user in users for file in user.files}
@@ -92,7 +95,8 @@ class Store:
                 f"The weights '{name}' stay: '{needed[there[0].path]}' draws with them; remove that first."
             )
         for file in free:
-            self._delete(file)
+            with _told_when_unwritable(self.folder / file.path):
+                self._delete(file)
         return [file.path for file in free]
 
     def _download(self, file: WeightsFile, entry: WeightsEntry, progress: Progress) -> None:
@@ -167,7 +171,10 @@ class Store:
 
     def _arrived(self, file: WeightsFile) -> int:
         part, _ = leftovers(self.folder / file.path)
-        return part.stat().st_size if part.exists() else 0
+        try:
+            return part.stat().st_size
+        except OSError:
+            return 0
 
     def _traces(self, file: WeightsFile) -> tuple[Path, ...]:
         path = self.folder / file.path

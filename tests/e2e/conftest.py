@@ -32,9 +32,12 @@ expect.set_options(timeout=PATIENCE_MS)
 
 
 class RunningStudio:
-    """The web application on ``url``; executors are started and stopped by the tests."""
+    """The web application on ``url``; executors are started and stopped by the tests.
 
-    def __init__(self, folder: Path) -> None:
+    ``environment`` is what the processes find in theirs besides.
+    """
+
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.url = f"http://localhost:{_free_port()}"
         self._environment = os.environ | {
@@ -44,6 +47,7 @@ class RunningStudio:
             "STUDIO_EXECUTOR__THREADS": "1",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(ROOT),
+            **environment,
         }
         port = self.url.rsplit(":", 1)[-1]
         streamlit = [sys.executable, "-m", "streamlit", "run", "webapp.py", "--server.port", port]

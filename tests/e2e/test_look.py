@@ -33,6 +33,7 @@ PAGES = {
     "generate": ("Text-to-Image Generation", ".st-key-card-stage .stImage img"),
     "gallery": ("Previous Inferences", ".picture .still"),
     "vote": ("Vote Images", ".st-key-ballot .still"),
+    "weights": ("Weights", ".badge.succeeded"),
     "system": ("System", ".table .badge.running"),
 }
 REFRESH = os.environ.get("REFRESH_SCREENSHOTS") == "1"

@@ -190,7 +190,7 @@ def test_without_an_executor_the_pages_say_how_to_start_one(
 
 def test_the_web_process_has_never_loaded_torch(new_person: NewPerson, studio: RunningStudio) -> None:
     page = new_person()
-    for title in ("Previous Inferences", "Vote Images", "System"):
+    for title in ("Previous Inferences", "Vote Images", "Weights", "System"):
         visit(page, title)
     mapped = studio.files_mapped_by_the_web_process()
     assert "libtorch" not in mapped

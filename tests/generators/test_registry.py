@@ -150,7 +150,7 @@ def test_stored_parameters_make_the_same_spec_again() -> None:
 def test_every_set_of_weights_gives_defaults_that_its_spec_accepts(generator: str, weights: str) -> None:
     spec = parse_spec(generator, {"prompt": PROMPT, "weights": weights})
 
-    defaults = next(w for w in catalogue.entries() if w.name == weights).defaults
+    defaults = catalogue.entry(weights).defaults
     assert {name: getattr(spec, name) for name in defaults} == dict(defaults)
 
 
@@ -181,7 +181,7 @@ OFFICIAL = [w.name for w in GENERATORS["vqgan_clip"].known_weights if w.name != 
 
 def pretend_to_install(name: str, weights_dir: Path) -> None:
     """Put empty files where the set's belong."""
-    entry = next(entry for entry in catalogue.entries() if entry.name == name)
+    entry = catalogue.entry(name)
     for file in entry.files:
         path = weights_dir / file.path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -117,6 +117,28 @@ def test_the_picture_is_made_of_codes_only(vqgan: VQGAN, clip: Clip) -> None:
     torch.testing.assert_close(going.picture(), expected, atol=1e-5, rtol=0)
 
 
+def test_a_gumbel_vqgan_is_guided_in_its_codebooks_space(clip: Clip) -> None:
+    torch.manual_seed(0)
+    config = VQGANConfig(
+        ch=32,
+        ch_mult=(1, 1),
+        num_res_blocks=1,
+        attn_resolutions=(),
+        z_channels=8,
+        embed_dim=4,
+        n_embed=16,
+        gumbel=True,
+    )
+    gumbel = VQGAN(config).bfloat16().eval().requires_grad_(False)
+    codes = torch.randint(16, (1, 24, 24), generator=torch.Generator().manual_seed(0))
+    drawing = VqganDrawing(gumbel, gumbel.embed(codes), torch.bfloat16)
+    guidance = Guidance([Targets.of(direction(0), [1.0])], steps=5, learning_rate=0.1, cutouts=2)
+    going = LatentOptimiser(drawing, clip, guidance, torch.Generator().manual_seed(0))
+    expected = gumbel.decode(gumbel.embed(codes)).float().div(2).add(0.5).clamp(0, 1)
+    torch.testing.assert_close(going.picture(), expected)
+    advance(going, 2)
+
+
 def test_under_a_mask_the_rest_stays(vqgan: VQGAN, clip: Clip) -> None:
     shown = torch.zeros(1, 1, 48, 48)
     shown[..., :24] = 1

@@ -1,5 +1,6 @@
 """Our VQGAN against tensors made by the original one, and against its size."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -85,8 +86,15 @@ def test_decodes_and_differentiates_in_bfloat16(name: str, expected: dict[str, t
     assert difference < 0.05 * expected["reconstruction"].std()
 
 
-def test_has_the_size_of_the_published_f16_network() -> None:
-    """Parameters counted from the paper's layout: widths 128 to 512, attention at 16 x 16, 256 channels."""
+F16_16384 = VQGANConfig()
+F16_1024 = dataclasses.replace(F16_16384, n_embed=1024)
+GUMBEL_F8 = dataclasses.replace(
+    F16_16384, ch_mult=(1, 1, 2, 4), attn_resolutions=(32,), n_embed=8192, gumbel=True
+)
+
+
+def parameters_of(config: VQGANConfig) -> int:
+    """Counted from the layout that the paper's appendix gives, not from our modules."""
 
     def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
         return inputs * outputs * kernel**2 + outputs
@@ -96,24 +104,68 @@ def test_has_the_size_of_the_published_f16_network() -> None:
         shortcut = conv(inputs, outputs, 1) if inputs != outputs else 0
         return norms + conv(inputs, outputs) + conv(outputs, outputs) + shortcut
 
-    attention = 2 * 512 + 4 * conv(512, 512, 1)
-    middle = 2 * block(512, 512) + attention
-    down = [(128, 128), (128, 128), (128, 128), (128, 128), (128, 256), (256, 256), (256, 256), (256, 256)]
-    down += [(256, 512), (512, 512)]
-    up = [(512, 512)] * 3 + [(512, 256), (256, 256), (256, 256)] + [(256, 256)] * 3
-    up += [(256, 128), (128, 128), (128, 128)] + [(128, 128)] * 3
-    resample_down = 2 * conv(128, 128) + 2 * conv(256, 256)
-    resample_up = conv(512, 512) + 2 * conv(256, 256) + conv(128, 128)
-    encoder = conv(3, 128) + sum(block(*io) for io in down) + 2 * attention + resample_down + middle
-    encoder += 2 * 512 + conv(512, 256)
-    decoder = conv(256, 512) + middle + sum(block(*io) for io in up) + 3 * attention + resample_up
-    decoder += 2 * 128 + conv(128, 3)
-    whole = encoder + decoder + 16384 * 256 + 2 * conv(256, 256, 1)
+    def attention(channels: int) -> int:
+        return 2 * channels + 4 * conv(channels, channels, 1)
 
+    def levels(widths: list[int], start: int, blocks: int) -> int:
+        """Blocks with their attention, from one width to the next, and what resamples between them."""
+        inputs = [start, *widths[:-1]]
+        convolved = sum(
+            block(first, width) + (blocks - 1) * block(width, width)
+            for first, width in zip(inputs, widths, strict=True)
+        )
+        return convolved + blocks * attention(widest) + sum(conv(width, width) for width in widths[:-1])
+
+    widths = [config.ch * multiple for multiple in config.ch_mult]
+    widest = widths[-1]
+    middle = 2 * block(widest, widest) + attention(widest)
+    encoder = conv(3, config.ch) + levels(widths, config.ch, config.num_res_blocks) + middle
+    encoder += 2 * widest + conv(widest, config.z_channels)
+    decoder = conv(config.z_channels, widest) + middle
+    decoder += levels(widths[::-1], widest, config.num_res_blocks + 1) + 2 * config.ch + conv(config.ch, 3)
+    codes = config.n_embed * config.embed_dim
+    choice = conv(config.embed_dim, config.n_embed, 1) if config.gumbel else 0
+    return encoder + decoder + codes + choice + 2 * conv(config.z_channels, config.embed_dim, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "exactly"), [(F16_1024, 72_141_699), (F16_16384, 76_073_859), (GUMBEL_F8, 68_995_971)]
+)
+def test_has_as_many_parameters_as_the_paper_lays_out(config: VQGANConfig, exactly: int) -> None:
+    """Computed: the authors publish sizes of layers and of files, but no counts."""
     with torch.device("meta"):
-        model = VQGAN(VQGANConfig())
-    assert sum(parameter.numel() for parameter in model.parameters()) == whole == 76_073_859
-    assert model.downsampling == 16
+        model = VQGAN(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters_of(config) == exactly
+    assert model.downsampling == (8 if config.gumbel else 16)
+
+
+@pytest.mark.parametrize(
+    ("config", "discriminator", "megabytes"),
+    [(F16_1024, 2_765_633, 958), (F16_16384, 663_361, 980), (F16_16384, 2_765_633, 1005)],
+)
+def test_fills_the_published_checkpoints(config: VQGANConfig, discriminator: int, megabytes: int) -> None:
+    """The files of ImageNet 1024, ImageNet 16384 and WikiArt, in megabytes as their servers list them.
+
+    Each holds float32 numbers: the network and a patch discriminator (of three layers, or of two) with
+    Adam's two moments, and the perceptual loss (VGG16's convolutions and 1,472 weights) without any.
+    """
+    perceptual = 14_714_688 + 1_472
+    numbers = 3 * (parameters_of(config) + discriminator) + perceptual
+    assert round(4 * numbers / 1e6) == megabytes
+
+
+def test_the_full_network_takes_a_guided_step() -> None:
+    torch.manual_seed(0)
+    model = VQGAN(F16_16384).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    model.eval().requires_grad_(False)
+    latent = model.embed(torch.randint(F16_16384.n_embed, (1, 16, 16))).requires_grad_()
+    quantized, _ = model.quantize(latent.detach())
+    images = model.decode(latent + (quantized - latent).detach())
+    assert images.shape == (1, 3, 256, 256)
+    assert images.isfinite().all()
+    images.float().square().mean().backward()
+    assert latent.grad is not None
+    assert (latent.grad.abs().amax(1) > 0).all()
 
 
 def test_a_configuration_survives_its_file(model: VQGAN, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ from settings import ExecutorSettings
 from web import studio
 from web.api import create_api
 from web.person import RememberPerson
+from weights import catalogue
+from weights.desk import WeightsDesk
+from weights.store import Store
 
 LIMIT = 5
 """How many waiting jobs a person may have here."""
@@ -48,6 +51,8 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         presets=Presets(engine),
         generators=registry.GENERATORS,
         parse_spec=registry.parse_spec,
+        weights=WeightsDesk(Store(tmp_path / "weights", catalogue.entries())),
+        may_manage_weights=True,
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
         memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
     )

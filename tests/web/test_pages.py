@@ -15,6 +15,7 @@ EMPTY = {
     "generate.py": ("Your picture forms here", "press Generate"),
     "gallery.py": ("No pictures yet", "The first one that you generate"),
     "vote.py": ("Two pictures are needed", "Generate some"),
+    "weights.py": ("VQGAN ImageNet 16384", "not installed", "no generator yet"),
     "system.py": ("No executor is running", "Start one with ./run_executor.sh"),
 }
 

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
@@ -252,13 +254,73 @@ def test_an_incomplete_clip_is_refused(clip_folder: Path, tmp_path: Path, lost: 
         load_clip(folder, "cpu")
 
 
-def test_a_pickled_clip_is_not_opened(clip_folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def pickled_clip(clip_folder: Path, tmp_path: Path) -> Path:
+    """A folder whose weights are a PyTorch checkpoint only, as the first CLIPs were published."""
     folder = tmp_path / "clip"
     shutil.copytree(clip_folder, folder)
+    tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
+    positions = {"vision_model.embeddings.position_ids": torch.arange(5)[None]}  # as their transformers wrote
+    torch.save(OrderedDict({**tensors, **positions}), folder / "pytorch_model.bin")
+    return folder
+
+
+def test_loads_a_clip_that_was_published_as_a_checkpoint_only(pickled_clip: Path, clip_folder: Path) -> None:
+    model = load_clip(pickled_clip).model
+    assert_frozen(model)
+    assert_same_weights(model, load_clip(clip_folder).model)
+    assert sorted(path.name for path in pickled_clip.iterdir()) == [
+        "config.json",
+        "pytorch_model.bin",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+
+
+def test_loads_a_clip_of_half_precision_in_float32(pickled_clip: Path) -> None:
+    file = pickled_clip / "pytorch_model.bin"
+    torch.save({name: tensor.half() for name, tensor in read_checkpoint(file).items()}, file)
+    assert {tensor.dtype for tensor in load_clip(pickled_clip).model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("spoiled", [None, torch.zeros(3)])
+def test_a_clip_without_a_tensor_or_with_another_is_refused(
+    pickled_clip: Path, spoiled: torch.Tensor | None
+) -> None:
+    file = pickled_clip / "pytorch_model.bin"
+    tensors = {**read_checkpoint(file), "visual_projection.weight": spoiled}
+    torch.save({name: tensor for name, tensor in tensors.items() if tensor is not None}, file)
+    with pytest.raises(WeightsError, match="holds no whole CLIP"):
+        load_clip(pickled_clip)
+
+
+class Trap:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def test_a_pickled_clip_runs_no_code(pickled_clip: Path, tmp_path: Path) -> None:
+    mark = tmp_path / "sprung"
+    torch.save({"model": Trap(mark)}, pickled_clip / "pytorch_model.bin")
     with pytest.raises(WeightsError):
-        load_clip(folder, "cpu")
+        load_clip(pickled_clip)
+    assert not mark.exists()
+    torch.load(pickled_clip / "pytorch_model.bin", weights_only=False)
+    assert mark.exists()
+
+
+def test_another_network_is_no_clip(clip_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(clip_folder, folder)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(WeightsError, match="holds no whole CLIP"):
+        load_clip(folder)
 
 
 def test_a_missing_clip_is_not_looked_for_elsewhere(tmp_path: Path) -> None:

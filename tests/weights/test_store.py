@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.weights.site import Site, open_site
+from weights import catalogue
 from weights.catalogue import WeightsEntry, WeightsFile
 from weights.download import leftovers, parse_start
 from weights.errors import WeightsError
@@ -365,6 +366,9 @@ def test_what_ships_is_neither_removed_nor_downloaded(tmp_path: Path) -> None:
 def test_an_unknown_set_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="There are no weights 'x'; choose one of set"):
         Store(tmp_path, [entry()]).entry("x")
+    with pytest.raises(WeightsError, match="There are no weights 'x'; choose one of sandbox, "):
+        catalogue.entry("x")
+    assert catalogue.entry("sandbox") is catalogue.entries()[0]
 
 
 def saved(folder: Path, name: str, content: bytes = CONTENT) -> Path:

@@ -17,6 +17,7 @@ def _problem(status: int, description: str) -> Answers:
 
 PROBLEMS = _problem(422, "It cannot be done as asked") | _problem(503, "The database or the store is away")
 NOT_YOURS = _problem(403, "It is not yours")
+NOT_ALLOWED = _problem(403, "Others may do it")
 NOT_FOUND = _problem(404, "There is no such thing")
 CONFLICT = _problem(409, "It is not possible now, or not any more")
 TOO_MANY = _problem(429, "You have enough waiting jobs")

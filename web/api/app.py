@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from jobs.presets import NOT_KEPT
 from web import problems, studio
-from web.api import house, jobs, pictures, presets, recipes, uploads, votes
+from web.api import house, jobs, pictures, presets, recipes, uploads, votes, weights
 from web.api.answers import PROBLEMS
 from web.api.models import NewJob, NewPreset
 
@@ -31,7 +31,7 @@ SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
     api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
-    for tag in (jobs, pictures, recipes, uploads, presets, votes, house):
+    for tag in (jobs, pictures, recipes, uploads, presets, votes, weights, house):
         api.include_router(tag.router)
     _tell_problems(api)
     _describe_parameters(api)
@@ -74,13 +74,13 @@ def _describe_parameters(api: FastAPI) -> None:
     describe = api.openapi
 
     def openapi() -> dict[str, Any]:
-        if api.openapi_schema is None:
-            generators = [g for g in studio.current().generators.values() if g.weights]
-            schemas = describe()["components"]["schemas"]
-            for model, written_out in ((NewJob, _new_job), (NewPreset, _new_preset)):
-                name = model.__name__
-                schemas[name] = {"title": name, "oneOf": [written_out(generator) for generator in generators]}
-        return describe()
+        description = describe()
+        generators = [g for g in studio.current().generators.values() if g.weights]
+        for model, written_out in ((NewJob, _new_job), (NewPreset, _new_preset)):
+            name = model.__name__
+            written = {"title": name, "oneOf": [written_out(generator) for generator in generators]}
+            description["components"]["schemas"][name] = written
+        return description
 
     api.openapi = openapi  # type: ignore[method-assign]
 
