@@ -215,7 +215,7 @@ def test_an_executor_that_slept_through_its_lease_publishes_nothing(
     ended = queue.get(job.id)
     assert (ended.state, ended.attempts) == (JobState.SUCCEEDED, 2)
     assert published(ended, store) == undisturbed(job)
-    assert left_in_store(tmp_path, job) == ["animation.gif", "picture.png"]
+    assert left_in_store(tmp_path, job) == ["animation.gif", "frames.zip", "picture.png"]
 
 
 def test_a_job_that_always_kills_its_executor_is_set_aside(
