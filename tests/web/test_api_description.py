@@ -5,6 +5,7 @@ from typing import Any
 import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from web.api import create_api
 from web.person import RememberPerson
@@ -18,6 +19,12 @@ THOROUGHNESS = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
+
+words = st.text(
+    st.characters(categories=["L", "N", "P", "S"], exclude_characters="|^:"), min_size=1, max_size=40
+)
+weighted = st.builds("{}:{}".format, st.sampled_from(["a circle", "red"]), st.sampled_from([0.5, 1, 2]))
+schemathesis.openapi.format("prompt", st.lists(words | weighted, min_size=1, max_size=4).map(" | ".join))
 
 
 def test_every_route_keeps_its_promise(house: Studio) -> None:

@@ -21,7 +21,7 @@ SCOPE = "vqgan_clip.sandbox"
 @pytest.fixture
 def job(house: Studio, draw: Draw) -> Job:
     asked = {"prompt": "a red circle", "steps": 3, "seed": 7, "width": 64, "height": 64, "zoom": 1.5}
-    job = house.submit("vqgan_clip", asked, "someone")
+    (job,) = house.submit("vqgan_clip", asked, "someone")
     draw(job.id)
     return house.queue.get(job.id)
 

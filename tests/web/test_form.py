@@ -216,7 +216,7 @@ def test_facts_tell_seed_size_and_what_is_not_as_usual(house: Studio) -> None:
         "steps": 77,
         "start_image": house.uploads.add(png("red")).reference,
     }
-    job = house.submit("vqgan_clip", asked, "someone")
+    (job,) = house.submit("vqgan_clip", asked, "someone")
     told = form.described(job, generator)
     assert set(told) == {
         *("Generator", "Weights", "Seed", "Steps", "Width · pixels", "Height · pixels", "Start image")

@@ -189,8 +189,8 @@ def test_the_api_lists_downloads_verifies_and_removes(installing: Studio, client
 
 
 def weights_in(description: dict[str, object]) -> object:
-    (job,) = description["components"]["schemas"]["NewJob"]["oneOf"]  # type: ignore[index]
-    return job["properties"]["parameters"]["properties"]["weights"]["enum"]
+    jobs = description["components"]["schemas"]["NewJob"]["oneOf"]  # type: ignore[index]
+    return [name for job in jobs for name in job["properties"]["parameters"]["properties"]["weights"]["enum"]]
 
 
 def test_the_api_imports_and_stops(

@@ -87,7 +87,7 @@ def _describe_parameters(api: FastAPI) -> None:
 
 def _new_job(generator: studio.Generator) -> dict[str, Any]:
     parameters = _parameters(generator)
-    parameters["properties"]["prompt"]["pattern"] = SOMETHING_VISIBLE
+    parameters["properties"]["prompt"]["format"] = "prompt"
     parameters["properties"]["weights"]["enum"] = [weights.name for weights in generator.weights]
     return {
         "type": "object",
