@@ -33,8 +33,10 @@ from weights.loading import load_biggan
 BOUND = 2.0
 """Noise is drawn from a normal distribution that ends here (Brock et al. 2019, section 3.1)."""
 BATCH = 32
-PROMISING = 8
-"""Classes that get more draws, after all had theirs."""
+PARENTS = 16
+"""So many of the best draws so far have children, in the second half of the candidates."""
+STRAYING = 0.2
+"""Of the children, so many take the class of another parent."""
 LEAD = 2.0
 """By how much the logit of the best class exceeds the others' at the start."""
 
@@ -63,6 +65,11 @@ class Draws:
         pairs = ((self.noise, other.noise), (self.kinds, other.kinds), (self.scores, other.scores))
         return Draws(*(torch.cat(pair) for pair in pairs))
 
+    def best(self, count: int) -> "Draws":
+        """The draws with the highest scores, the highest first."""
+        chosen = self.scores.argsort(descending=True, stable=True)[:count]
+        return Draws(self.noise[chosen], self.kinds[chosen], self.scores[chosen])
+
     def best_kinds(self, count: int) -> Tensor:
         """The classes with the best draws, the best first."""
         ranked = self.kinds[self.scores.argsort(descending=True, stable=True)].tolist()
@@ -72,8 +79,8 @@ class Draws:
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """Frames of the best draw so far, then of each step of guidance.
 
-    Half of the candidates go through the classes in random order, the other half give the most promising
-    classes other noise.
+    Half of the candidates go through the classes in random order with random noise, the other half are
+    children of the best so far: their noise, mixed with fresh noise.
 
     Raises:
         GenerationError: the weights or a picture are missing or damaged, or there is not enough memory.
@@ -109,25 +116,38 @@ def _explore(
     spec: BigGANClipSpec, networks: Networks, targets: Targets, random: torch.Generator, after: int
 ) -> Generator[Moment, None, Draws]:
     """Draw all candidates and score them; the moments show the best so far."""
-    order = torch.randperm(networks.biggan.config.num_classes, generator=random)
-    first = math.ceil(spec.candidates / 2)
-    done, best, picture = Draws.none(networks.biggan.config.z_dim), -math.inf, torch.empty(0)
-    while len(done.scores) < spec.candidates:
-        number = len(done.scores)
-        among = order if number < first else done.best_kinds(PROMISING)
-        end = min(number + BATCH, first if number < first else spec.candidates)
-        kinds = among[torch.arange(number, end) % len(among)]
-        noise = truncated_noise((len(kinds), networks.biggan.config.z_dim), spec.truncation, random)
+    config = networks.biggan.config
+    order = torch.randperm(config.num_classes, generator=random)
+    done, best, picture = Draws.none(config.z_dim), -math.inf, torch.empty(0)
+    for start, end in _batches(spec.candidates):
+        noise = truncated_noise((end - start, config.z_dim), spec.truncation, random)
+        kinds = order[torch.arange(start, end) % len(order)]
+        if start >= math.ceil(spec.candidates / 2):
+            noise, kinds = _children(done.best(PARENTS), noise, random)
         pictures, scores = _judged(spec, networks, targets, noise, kinds)
         if scores.max() > best:
             best, picture = scores.max().item(), pictures[scores.argmax(), None]
         done = done.with_(Draws(noise, kinds, scores))
-        if len(done.scores) < spec.candidates:  # the best of all is where guidance starts
-            batches = math.ceil(max(0, first - end) / BATCH) + math.ceil(
-                (spec.candidates - max(first, end)) / BATCH
-            )
-            yield Moment(picture, batches + after, {"score": best})
+        left = math.ceil((spec.candidates - end) / BATCH)
+        if left:  # the best of all is where guidance starts
+            yield Moment(picture, left + after, {"score": best})
     return done
+
+
+def _batches(candidates: int) -> list[tuple[int, int]]:
+    """First and last number of each batch."""
+    starts = range(0, candidates, BATCH)
+    return [(start, min(start + BATCH, candidates)) for start in starts]
+
+
+def _children(parents: Draws, fresh: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noise between that of a parent and ``fresh`` (B, z_dim), as normal as both; and classes (B,)."""
+    count = len(fresh)
+    of, other = torch.randint(len(parents.scores), (2, count), generator=random)
+    share = 0.2 + 0.6 * torch.rand(count, 1, generator=random)
+    noise = (1 - share**2).sqrt() * parents.noise[of] + share * fresh
+    strays = torch.rand(count, generator=random) < STRAYING
+    return noise, torch.where(strays, parents.kinds[other], parents.kinds[of])
 
 
 @torch.no_grad()
