@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -38,7 +38,8 @@ def test_the_least_recently_used_leaves_first() -> None:
     assert ("a" in shelf, "b" in shelf, "c" in shelf) == (True, False, True)
 
 
-@given(st.lists(st.sampled_from("abcde"), min_size=1), st.integers(0, 60))
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=12), st.integers(0, 60))
 def test_the_budget_holds_but_for_the_one_in_use(names: list[str], budget: int) -> None:
     shelf, loads = Shelf(), Loads()
     for name in names:

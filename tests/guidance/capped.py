@@ -41,17 +41,15 @@ def main(cutouts: int, cap: int, side: int) -> None:
     warm = optimiser(1, 128)  # whatever torch keeps for itself is there before memory is measured
     warm.advance(warm.picture())
     going = optimiser(cutouts, side)
-    picture = going.picture()
     before = _resident()
     if cap:
         limit = _virtual() + cap * MEGA
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
-        loss, said = going.advance(picture), ""
+        loss, said = going.advance(going.picture()), ""
     except NotEnoughMemory:
         loss, said = 0.0, "not enough"
     gradient = going.tensors["latent"].grad
-    del picture
     free_what_is_unused()
     print(
         json.dumps(
