@@ -5,9 +5,8 @@ every scene has its noise, so that guidance can find it, and the first minutes a
 BigGAN's: hinge loss, projection of the class (Miyato and Koyama 2018), spectral normalisation.
 """
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,10 @@ WHITEN_FROM = 0.2  # of the budget
 WHITENED_BY = 16_384  # scenes
 CRITIC_FROM = 0.5  # of the budget
 CRITIC_WEIGHT = 0.01
-STANDING_BATCHES = 16
+STANDING_BATCHES = 8
+USE_SEEN_BY = 512  # scenes
+LEAST_USE = 0.3  # deviation of what the encoder says of scenes: the rest of the noise draws nothing
+SHIPPED_CLASS_DIM = 64
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class BigGANRecipe:
         No picture changes. The encoder spreads what it says over all numbers and says the class again, and
         the little weight on its rate would take long to turn that straight.
         """
-        indices = self._indices(WHITENED_BY)
+        indices = torch.randperm(len(self.data), generator=self.random)[:WHITENED_BY]
         with torch.autocast("cpu", torch.bfloat16):
             said = [
                 self.network["encoder"](
@@ -157,11 +159,22 @@ class BigGANRecipe:
         return torch.randint(len(self.data), (count,), generator=self.random)
 
     def shipped(self) -> BigGAN:
-        """The averaged generator with its standing statistics."""
-        generator = copy.deepcopy(self.learner.drawing.average.module["generator"])
-        random = torch.Generator().manual_seed(SEED)
-        measure_statistics(generator, self.classes, random)
+        """The averaged generator without what it does not use, with its standing statistics."""
+        average = self.learner.drawing.average.module
+        generator = slim(average["generator"], self._useful(average["encoder"]), SHIPPED_CLASS_DIM)
+        measure_statistics(generator, self.classes, torch.Generator().manual_seed(SEED))
         return generator.eval()
+
+    @torch.no_grad()
+    def _useful(self, encoder: "Encoder") -> Tensor:
+        """Which numbers of the noise say something of a scene, (z_dim,)."""
+        random = torch.Generator().manual_seed(SEED)
+        indices = torch.randint(len(self.data), (USE_SEEN_BY,), generator=random)
+        images, kinds = _shrink(self.data.batch(indices)).mul(2).sub(1), self.classes[indices]
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, _ = encoder(images, kinds).float().chunk(2, 1)
+        use = mean.std(0)
+        return use >= use.max().clamp(max=LEAST_USE)
 
     def sample(self, path: Path) -> None:
         """Pairs of a scene and its reconstruction, then pictures from random noise."""
@@ -169,9 +182,11 @@ class BigGANRecipe:
         real, kinds = next(rendered(held_out(36), SIZE)), classes(held_out(36))
         random = torch.Generator().manual_seed(0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            mean = self.learner.drawing.average.module["encoder"].eval()(real * 2 - 1, kinds).float()
-            again = generator(mean[:, : CONFIG.z_dim], one_hot(kinds), 1.0).float()
-            noise = torch.randn(len(kinds), CONFIG.z_dim, generator=random)
+            encoder = self.learner.drawing.average.module["encoder"].eval()
+            mean = encoder(real * 2 - 1, kinds).float()
+            told = mean[:, : CONFIG.z_dim][:, self._useful(encoder)]
+            again = generator(told, one_hot(kinds), 1.0).float()
+            noise = torch.randn(told.shape, generator=random)
             imagined = generator(noise, one_hot(kinds), 1.0).float()
         pairs = torch.stack([real, again / 2 + 0.5], 1).flatten(0, 1)
         write_sheet(path, torch.cat([pairs, imagined / 2 + 0.5]).clamp(0, 1), columns=12)
@@ -248,9 +263,8 @@ def _initialise(generator: BigGAN) -> None:
     nn.init.normal_(generator.embeddings.weight)
     kept_free = generator.config.z_dim
     generator.embeddings.weight.data[-kept_free:] = 0
-    for layer in generator.modules():
-        if isinstance(layer, nn.Linear) and layer is not generator.embeddings:
-            layer.weight.data[:, -kept_free:] = 0
+    for layer in conditioned(generator):
+        layer.weight.data[:, -kept_free:] = 0
 
 
 @torch.no_grad()
@@ -274,10 +288,35 @@ def whiten(encoder: Encoder, generator: BigGAN, said: Tensor, kinds: Tensor) -> 
     head.weight[z_dim:] = 0
     head.bias[z_dim:] = (back.square() @ variances).log() / 2
     generator.embeddings.weight[-z_dim:] = common.T
-    for layer in generator.modules():
-        if isinstance(layer, nn.Linear) and layer is not generator.embeddings:
-            layer.weight[:, -z_dim:] = layer.weight[:, :z_dim]
-            layer.weight[:, :z_dim] = layer.weight[:, :z_dim] @ colour
+    for layer in conditioned(generator):
+        layer.weight[:, -z_dim:] = layer.weight[:, :z_dim]
+        layer.weight[:, :z_dim] = layer.weight[:, :z_dim] @ colour
+
+
+@torch.no_grad()
+def slim(generator: BigGAN, useful: Tensor, class_dim: int) -> BigGAN:
+    """The same generator with the ``useful`` (z_dim,) part of its noise and a shorter class embedding.
+
+    All that reads the embedding is one product with it; its ``class_dim`` largest singular values are kept.
+    """
+    config = generator.config
+    smaller = BigGAN(replace(config, z_dim=int(useful.sum()), class_embed_dim=class_dim))
+    heard = torch.cat([layer.weight[:, config.z_dim :] for layer in conditioned(generator)])
+    reads, strengths, embeddings = torch.linalg.svd(heard @ generator.embeddings.weight, full_matrices=False)
+    scale = config.num_classes**0.5
+    layers = {name: layer for name, layer in generator.named_modules() if layer in conditioned(generator)}
+    shorter = (reads * strengths / scale)[:, :class_dim].split([x.out_features for x in layers.values()])
+    state = generator.state_dict()
+    for (name, layer), read in zip(layers.items(), shorter, strict=True):
+        state[f"{name}.weight"] = torch.cat([layer.weight[:, : config.z_dim][:, useful], read], 1)
+    state["embeddings.weight"] = embeddings[:class_dim] * scale
+    smaller.load_state_dict(state)
+    return smaller
+
+
+def conditioned(generator: BigGAN) -> list[nn.Linear]:
+    """The layers that read noise and class embedding."""
+    return [m for m in generator.modules() if isinstance(m, nn.Linear) and m is not generator.embeddings]
 
 
 @torch.no_grad()
@@ -299,7 +338,7 @@ def measure_statistics(generator: BigGAN, kinds: Tensor, random: torch.Generator
         truncation = row / (CONFIG.n_stats - 1)
         for _ in range(STANDING_BATCHES):
             chosen = kinds[torch.randint(len(kinds), (BATCH,), generator=random)]
-            noise = truncation * torch.randn(BATCH, CONFIG.z_dim, generator=random)
+            noise = truncation * torch.randn(BATCH, generator.config.z_dim, generator=random)
             with torch.autocast("cpu", torch.bfloat16):
                 generator(noise, one_hot(chosen), 1.0)
     for hook in hooks:
