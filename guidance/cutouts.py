@@ -64,7 +64,7 @@ class Views:
     def take(self, image: Tensor, part: slice = slice(None)) -> Tensor:
         """Those views of ``image`` (1, 3, H, W) in [0, 1] that are in ``part``, (n, 3, view, view)."""
         pooled = _pool_towards(image, self.view, self.smallest)
-        grid = _grid(self.placements[part], self.view).to(image)
+        grid = _grid(self.placements[part].to(image), self.view)
         views = F.grid_sample(
             pooled.expand(len(grid), -1, -1, -1), grid, padding_mode="border", align_corners=False
         )
@@ -72,16 +72,17 @@ class Views:
             colours = self.colours[part].to(image)
             views = torch.einsum("nij,njhw->nihw", colours[:, :, :3], views) + colours[:, :, 3, None, None]
         if self.grain is not None:
-            views = views + self._grains(part).to(image)
+            views = views + self._grains(part, image)
         if self.erased is not None:
             views = views.masked_fill(self.erased[part, None].to(image.device), 0.5)
         return views
 
-    def _grains(self, part: slice) -> Tensor:
+    def _grains(self, part: slice, image: Tensor) -> Tensor:
         assert self.grain is not None
+        grain, amounts = self.grain.to(image), self.grain_amounts[part].to(image)
         corners = self.grain_places[part].tolist()
-        crops = [self.grain[:, y : y + self.view, x : x + self.view] for y, x in corners]
-        return torch.stack(crops) * self.grain_amounts[part].view(-1, 1, 1, 1)
+        crops = [grain[:, y : y + self.view, x : x + self.view] for y, x in corners]
+        return torch.stack(crops) * amounts.view(-1, 1, 1, 1)
 
 
 def choose_views(
@@ -140,7 +141,7 @@ def _placements(size: tuple[int, int], count: int, how: Augmentations, random: t
 
 def _grid(placements: Tensor, view: int) -> Tensor:
     """Where each view's pixels lie in the picture, (N, view, view, 2) in [-1, 1]."""
-    along = (torch.arange(view) * 2 + 1) / view - 1
+    along = (torch.arange(view, device=placements.device) * 2 + 1) / view - 1
     y, x = torch.meshgrid(along, along, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)], -1).view(-1, 3)
     there = points @ placements.transpose(1, 2)

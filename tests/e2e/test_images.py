@@ -161,7 +161,7 @@ def test_a_finished_picture_is_continued_and_varied(new_person: NewPerson, studi
 
 def test_the_aspect_ratio_sets_the_height(new_person: NewPerson) -> None:
     page = new_person()
-    page.get_by_role("combobox", name="Aspect ratio").click()
+    page.get_by_role("combobox", name="Aspect ratio").press("ArrowDown")
     page.get_by_role("option", name="16:9").click()
     expect(number(page, "Height")).to_have_value("80")
     expect(number(page, "Height")).to_be_disabled()
