@@ -32,7 +32,6 @@ class Move:
                 [-sin * width / height, cos, 2 * self.right * sin * width / height - 2 * self.down * cos],
             ]
         )
-        grid = F.affine_grid(
-            inverse[None].to(picture), list(picture.shape[:1]) + list(picture.shape[1:]), False
-        )
+        each = inverse.to(picture).expand(len(picture), -1, -1)
+        grid = F.affine_grid(each, list(picture.shape), align_corners=False)
         return F.grid_sample(picture, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
