@@ -33,10 +33,10 @@ from weights.loading import load_biggan
 BOUND = 2.0
 """Noise is drawn from a normal distribution that ends here (Brock et al. 2019, section 3.1)."""
 BATCH = 32
-PARENTS = 16
-"""So many of the best draws so far have children, in the second half of the candidates."""
-STRAYING = 0.2
-"""Of the children, so many take the class of another parent."""
+PARENTS = 32
+"""The champions of so many classes have children first, then those of ever fewer."""
+LEAST_FRESH = 0.3
+"""Share of fresh noise in the last children."""
 LEAD = 2.0
 """By how much the logit of the best class exceeds the others' at the start."""
 
@@ -65,9 +65,12 @@ class Draws:
         pairs = ((self.noise, other.noise), (self.kinds, other.kinds), (self.scores, other.scores))
         return Draws(*(torch.cat(pair) for pair in pairs))
 
-    def best(self, count: int) -> "Draws":
-        """The draws with the highest scores, the highest first."""
-        chosen = self.scores.argsort(descending=True, stable=True)[:count]
+    def champions(self, count: int) -> "Draws":
+        """The best draw of each of the best classes, the best first."""
+        ranked = self.scores.argsort(descending=True, stable=True)
+        first_of_kind = dict.fromkeys(self.kinds[ranked].tolist())
+        best = [ranked[(self.kinds[ranked] == kind)][0] for kind in list(first_of_kind)[:count]]
+        chosen = torch.stack(best)
         return Draws(self.noise[chosen], self.kinds[chosen], self.scores[chosen])
 
     def best_kinds(self, count: int) -> Tensor:
@@ -79,8 +82,9 @@ class Draws:
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """Frames of the best draw so far, then of each step of guidance.
 
-    Half of the candidates go through the classes in random order with random noise, the other half are
-    children of the best so far: their noise, mixed with fresh noise.
+    Half of the candidates go through the classes in random order with random noise. The other half are
+    children of the classes' champions, whose noise is mixed with fresh noise; a class whose champion does not
+    keep up has no more of them, so that many kinds of things get a chance to take the right colours.
 
     Raises:
         GenerationError: the weights or a picture are missing or damaged, or there is not enough memory.
@@ -122,8 +126,8 @@ def _explore(
     for start, end in _batches(spec.candidates):
         noise = truncated_noise((end - start, config.z_dim), spec.truncation, random)
         kinds = order[torch.arange(start, end) % len(order)]
-        if start >= math.ceil(spec.candidates / 2):
-            noise, kinds = _children(done.best(PARENTS), noise, random)
+        if (late := 2 * start / spec.candidates - 1) >= 0:
+            noise, kinds = _children(done.champions(round(PARENTS ** (1 - late))), noise, late)
         pictures, scores = _judged(spec, networks, targets, noise, kinds)
         if scores.max() > best:
             best, picture = scores.max().item(), pictures[scores.argmax(), None]
@@ -140,14 +144,14 @@ def _batches(candidates: int) -> list[tuple[int, int]]:
     return [(start, min(start + BATCH, candidates)) for start in starts]
 
 
-def _children(parents: Draws, fresh: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noise between that of a parent and ``fresh`` (B, z_dim), as normal as both; and classes (B,)."""
-    count = len(fresh)
-    of, other = torch.randint(len(parents.scores), (2, count), generator=random)
-    share = 0.2 + 0.6 * torch.rand(count, 1, generator=random)
-    noise = (1 - share**2).sqrt() * parents.noise[of] + share * fresh
-    strays = torch.rand(count, generator=random) < STRAYING
-    return noise, torch.where(strays, parents.kinds[other], parents.kinds[of])
+def _children(parents: Draws, fresh: Tensor, late: float) -> tuple[Tensor, Tensor]:
+    """Noise between that of a parent and ``fresh`` (B, z_dim), as normal as both; and classes (B,).
+
+    The more of it is the parent's the later it is, from 0 to 1.
+    """
+    of = torch.arange(len(fresh)) % len(parents.scores)
+    share = LEAST_FRESH ** (0.25 + 0.75 * late)
+    return math.sqrt(1 - share**2) * parents.noise[of] + share * fresh, parents.kinds[of]
 
 
 @torch.no_grad()

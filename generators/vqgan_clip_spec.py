@@ -194,7 +194,7 @@ class VqganClipSpec(GuidedSpec):
             width = float(given.get("width", cls.model_fields["width"].default))
         except (TypeError, ValueError):
             return given
-        return {**given, "height": max(1, round(width * down / across / GRID)) * GRID}
+        return {**given, "height": max(1, int(width * down / across / GRID + 0.5)) * GRID}
 
     @model_validator(mode="after")
     def _image_for_mask(self) -> Self:
