@@ -18,7 +18,7 @@ SPEC = {"prompt": "ein grüner Kreis", "weights": "sandbox", "seed": 9, "steps":
 
 
 def drop(page: Page, file: Path) -> None:
-    page.locator(".st-key-recipe input[type=file]").set_input_files(file)
+    page.locator(".st-key-recipe input[type=file]").first.set_input_files(file)
 
 
 def picture(folder: Path, **changes: object) -> Path:
