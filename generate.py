@@ -34,7 +34,7 @@ from jobs.presets import Preset, PresetRefused, Presets, manner_of
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.recipe import NoRecipe, recipe_in
 from jobs.records import Job, JobState
-from jobs.uploads import UploadError, UploadNotFound, Uploads
+from jobs.uploads import UploadError, UploadNotFound, Uploads, is_picture
 from settings import Settings, SettingsError, load_settings
 
 POLL_SECONDS = 0.2
@@ -234,7 +234,7 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
 
 
 def _choices(field: FieldInfo) -> dict[str, Any]:
-    if _extra(field).get("image"):
+    if is_picture(field):
         several = get_origin(field.annotation) is tuple
         return {"metavar": "FILE", "type": Path, "action": "append" if several else "store"}
     if isinstance(field.annotation, EnumType):

@@ -28,7 +28,7 @@ from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Job
-from jobs.uploads import UploadNotFound, Uploads
+from jobs.uploads import Uploads
 from settings import Settings, SettingsError, load_settings
 from weights import catalogue
 from weights.files import known_hashes
@@ -100,7 +100,7 @@ def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
             "versions": _versions(),
         }
 
-    return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError, UploadNotFound))
+    return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError))
 
 
 def _free_memory(device: str) -> int:

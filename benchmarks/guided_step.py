@@ -48,7 +48,7 @@ from guidance.losses import Targets, spherical_distance
 from networks.vqgan import VQGAN, VQGANConfig
 from sandbox.evaluate import distinct_scenes
 from settings import ROOT
-from weights.loading import OPENAI_MEAN, OPENAI_STD, load_clip, load_vqgan
+from weights.loading import OPENAI_MEAN, OPENAI_STD, load_vqgan
 
 SIDE, VIEW, CUTOUTS, DIMENSIONS = 256, 224, 32, 512
 VIT_B_32 = {
@@ -241,10 +241,7 @@ def sandbox_vqgan(dtype: torch.dtype, device: torch.device) -> VQGAN:
 @cache
 def sandbox_clip(dtype: torch.dtype, device: torch.device) -> Clip:
     """The shipped CLIP, its image tower in ``dtype``."""
-    clip = Clip(*load_clip(SANDBOX / "clip", str(device)), dtype=dtype)
-    clip.model.vision_model.to(dtype)
-    clip.model.visual_projection.to(dtype)
-    return clip
+    return Clip.load(SANDBOX / "clip", str(device), dtype)
 
 
 def peak_memory(name: str, device: torch.device) -> int:

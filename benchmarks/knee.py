@@ -19,7 +19,6 @@ from guidance.clip import Clip
 from sandbox.evaluate import distinct_scenes
 from sandbox.scenes import HELD_OUT
 from settings import ROOT
-from weights.loading import load_clip
 
 FIRST_SEED = HELD_OUT + 800_000_000
 STEPS = 80
@@ -52,7 +51,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=8)
     options = parser.parse_args()
     pairs = distinct_scenes(options.prompts, FIRST_SEED)
-    clip = Clip(*load_clip(SANDBOX / "clip"), dtype=torch.float32)
+    clip = Clip.load(SANDBOX / "clip", "cpu", torch.float32)
     rows = []
     for curve in CURVES:
         way = draw_ours(pairs, curve.parameters)

@@ -11,12 +11,18 @@ import resource
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.guided_step import SANDBOX, random_clip
+from generators.guided import fast_clip, fast_dtype
+from guidance.clip import Clip
+from guidance.drawings import BigGANDrawing, Drawing, VqganDrawing
+from guidance.latent_optimiser import Guidance, LatentOptimiser
+from guidance.losses import Targets
+from networks.biggan import BigGAN, BigGANConfig
+from networks.vqgan import VQGAN, VQGANConfig
+from weights.loading import OPENAI_MEAN, OPENAI_STD
 
 MEGA = 1e6
 GIGA = 1e9
@@ -98,10 +104,7 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _optimiser(network: str, point: Point, device: str) -> Any:
-    from guidance.latent_optimiser import Guidance, LatentOptimiser
-    from guidance.losses import Targets
-
+def _optimiser(network: str, point: Point, device: str) -> LatentOptimiser:
     clip = _clip(network, device)
     drawing = _drawing(network, point.side, clip)
     vector = torch.nn.functional.normalize(torch.ones(1, clip.model.config.projection_dim), dim=1).to(device)
@@ -109,27 +112,14 @@ def _optimiser(network: str, point: Point, device: str) -> Any:
     return LatentOptimiser(drawing, clip, guidance, torch.Generator().manual_seed(0))
 
 
-def _clip(network: str, device: str) -> Any:
-    from transformers import CLIPConfig, CLIPModel
-
-    from generators.guided import fast_clip, fast_dtype
-    from guidance.clip import Clip
-    from settings import ROOT
-
+def _clip(network: str, device: str) -> Clip:
     if network.startswith("sandbox"):
-        return fast_clip(ROOT / "res" / "weights" / "sandbox" / "clip", device)
-    config = CLIPConfig()  # by default ViT-B/32
-    config._attn_implementation = "eager"
-    model = CLIPModel(config).to(device).eval().requires_grad_(False)
+        return fast_clip(SANDBOX / "clip", device)
     dtype = fast_dtype(torch.device(device))
-    model.vision_model.to(dtype)
-    model.visual_projection.to(dtype)
-    return Clip(model, None, (0.5,) * 3, (0.5,) * 3, dtype)
+    return Clip(random_clip("eager").to(device, dtype), None, OPENAI_MEAN, OPENAI_STD, dtype)
 
 
-def _drawing(network: str, side: int, clip: Any) -> Any:
-    from guidance.drawings import BigGANDrawing, VqganDrawing
-
+def _drawing(network: str, side: int, clip: Clip) -> Drawing:
     if "biggan" in network:
         biggan = _biggan(network, clip)
         layers = biggan.conditioning_layers
@@ -149,12 +139,9 @@ def _drawing(network: str, side: int, clip: Any) -> Any:
     return VqganDrawing(vqgan, latent, clip.dtype)
 
 
-def _vqgan(network: str, clip: Any) -> Any:
-    from networks.vqgan import VQGAN, VQGANConfig
-    from settings import ROOT
-
+def _vqgan(network: str, clip: Clip) -> VQGAN:
     if network == "sandbox":
-        config = VQGANConfig.from_yaml(ROOT / "res" / "weights" / "sandbox" / "vqgan.yaml")
+        config = VQGANConfig.from_yaml(SANDBOX / "vqgan.yaml")
     elif network == "vqgan-f16":
         config = VQGANConfig(n_embed=16384)
     else:
@@ -163,21 +150,16 @@ def _vqgan(network: str, clip: Any) -> Any:
     return vqgan.eval().requires_grad_(False)
 
 
-def _biggan(network: str, clip: Any) -> Any:
-    from networks.biggan import BigGAN, BigGANConfig
-    from settings import ROOT
-
+def _biggan(network: str, clip: Clip) -> BigGAN:
     if network == "sandbox-biggan":
-        config = BigGANConfig.from_json(ROOT / "res" / "weights" / "sandbox" / "biggan" / "config.json")
+        config = BigGANConfig.from_json(SANDBOX / "biggan" / "config.json")
     else:
         config = _published(int(network.rpartition("-")[2]))
     biggan = BigGAN(config).to(clip.dtype).to(clip.device, memory_format=torch.channels_last)
     return biggan.eval().requires_grad_(False)
 
 
-def _published(side: int) -> Any:
-    from networks.biggan import BigGANConfig
-
+def _published(side: int) -> BigGANConfig:
     layers = BigGANConfig.layers
     fewer = (*layers[:4], (False, 8, 8), *layers[7:])
     more = (*layers, (False, 1, 1), (True, 1, 1))

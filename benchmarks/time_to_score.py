@@ -50,9 +50,9 @@ def main() -> None:
     options = parser.parse_args()
     pairs = distinct_scenes(options.prompts, FIRST_SEED)
     given = dict(item.split("=", 1) for item in options.parameters)
-    clip = Clip(*load_clip(SANDBOX / "clip"), dtype=torch.float32)
+    clip = Clip.load(SANDBOX / "clip", "cpu", torch.float32)
     mine = draw_ours(pairs, given)
-    book = draw_by_the_book(pairs, options.steps)
+    book = draw_by_the_book(pairs, options.steps, clip)
     (wanted_score, wanted_share), *_ = judged(book, pairs, clip)
     print(f"by the book: score {wanted_score:.3f}, attributes {wanted_share:.1%}, {book.seconds[-1]:.1f} s")
     results = judged(mine, pairs, clip)
@@ -84,10 +84,9 @@ def draw_ours(pairs: Pairs, given: dict[str, str]) -> Way:
     return Way(pictures.permute(0, 1, 4, 2, 3).float() / 255, seconds)
 
 
-def draw_by_the_book(pairs: Pairs, steps: int) -> Way:
+def draw_by_the_book(pairs: Pairs, steps: int, clip: Clip) -> Way:
     """The last picture of each prompt."""
     vqgan = load_vqgan(SANDBOX / "vqgan.yaml", SANDBOX / "vqgan.safetensors")
-    words = Clip(*load_clip(SANDBOX / "clip"), dtype=torch.float32)
     original = load_clip(SANDBOX / "clip").model
     original.set_attn_implementation("sdpa")
     pictures, began = [], time.perf_counter()
@@ -95,7 +94,7 @@ def draw_by_the_book(pairs: Pairs, steps: int) -> Way:
         torch.manual_seed(number)
         grid = (SIDE // vqgan.downsampling,) * 2
         latent = random_codes(vqgan, grid, torch.Generator().manual_seed(number))
-        step = book_step(vqgan, original, words.encode_text([caption.text]), latent, SIDE)
+        step = book_step(vqgan, original, clip.encode_text([caption.text]), latent, SIDE)
         for _ in range(steps):
             picture = step()
         pictures.append(picture)

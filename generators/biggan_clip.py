@@ -19,6 +19,7 @@ from generators.guided import (
     memory_told,
     refine,
     resumed,
+    targets_of,
 )
 from generators.memory import cutouts_together
 from generators.shelf import installed, networks_of
@@ -73,11 +74,6 @@ class Draws:
         chosen = torch.stack(best)
         return Draws(self.noise[chosen], self.kinds[chosen], self.scores[chosen])
 
-    def best_kinds(self, count: int) -> Tensor:
-        """The classes with the best draws, the best first."""
-        ranked = self.kinds[self.scores.argsort(descending=True, stable=True)].tolist()
-        return torch.tensor(list(dict.fromkeys(ranked))[:count])
-
 
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """Frames of the best draw so far, then of each step of guidance.
@@ -103,11 +99,12 @@ def _moments(
 ) -> Iterator[Moment]:
     random = torch.Generator().manual_seed(spec.seed)
     costs = Costs(spec.total_variation, spec.saturation)
-    guidance = guidance_of(spec, networks.clip, context, costs, cutouts)
+    guidance = guidance_of(spec, targets_of(spec, networks.clip, context), costs, cutouts)
     if state is None:
         guided = guidance.steps * len(guidance.chapters)
         draws = yield from _explore(spec, networks, guidance.chapters[0], random, guided)
-        noise, kinds = draws.noise[draws.scores.argmax()], draws.best_kinds(spec.classes)
+        best = draws.champions(spec.classes)
+        noise, kinds = best.noise[0], best.kinds
     else:
         noise, kinds = torch.zeros(networks.biggan.config.z_dim), state["kinds"]
     optimiser = LatentOptimiser(_drawing(spec, networks, noise, kinds), networks.clip, guidance, random)

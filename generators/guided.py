@@ -1,7 +1,7 @@
 """What the generators steered by CLIP share: targets, guidance, moments of a forming picture, the shelf."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,8 +61,8 @@ def refine(
     after: int,
     stage: Mapping[str, Any],
     between: Callable[[LatentOptimiser], None] | None = None,
-) -> Iterator[Moment]:
-    """Guidance from the optimiser's step to its last; ``after`` moments follow.
+) -> Generator[Moment, None, Tensor]:
+    """Guidance from the optimiser's step to its last, whose picture it returns; ``after`` moments follow.
 
     ``between`` is called after every step. The moments' state says ``stage`` too.
     """
@@ -70,19 +70,19 @@ def refine(
     while True:
         picture = optimiser.picture()
         numbers = {"score": optimiser.score(picture), **numbers}
-        left = optimiser.left
-        yield Moment(optimiser.shown(picture), left + after, numbers, partial(_state, stage, optimiser))
+        left, shown = optimiser.left, optimiser.shown(picture)
+        yield Moment(shown, left + after, numbers, partial(_state, stage, optimiser))
         if not left:
-            return
+            return shown
         numbers = {"loss": optimiser.advance(picture)}
         if between is not None:
             between(optimiser)
 
 
-def guidance_of(spec: GuidedSpec, clip: Clip, context: Context, costs: Costs, chunk: int) -> Guidance:
-    """How ``spec`` wants the picture to be moved."""
+def guidance_of(spec: GuidedSpec, chapters: Sequence[Targets], costs: Costs, chunk: int) -> Guidance:
+    """How ``spec`` wants the picture to be moved towards the targets of ``targets_of``."""
     return Guidance(
-        chapters=targets_of(spec, clip, context),
+        chapters=chapters,
         steps=spec.steps,
         learning_rate=spec.learning_rate,
         schedule=spec.schedule,
@@ -108,8 +108,7 @@ def guidance_of(spec: GuidedSpec, clip: Clip, context: Context, costs: Costs, ch
 @torch.no_grad()
 def targets_of(spec: GuidedSpec, clip: Clip, context: Context) -> list[Targets]:
     """What each chapter of the prompt, with the image prompts, wants the picture to resemble."""
-    device = clip.model.device
-    pictures = [clip.look(picture_of(image, context).to(device)) for image in spec.image_prompts]
+    pictures = [clip.look(picture_of(image, context).to(clip.device)) for image in spec.image_prompts]
     chapters = []
     for chapter in parse_prompt(spec.prompt):
         texts = clip.encode_text([part.text for part in chapter.parts])

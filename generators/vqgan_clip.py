@@ -20,13 +20,14 @@ from generators.guided import (
     refine,
     resize,
     resumed,
+    targets_of,
 )
 from generators.memory import cutouts_together
 from generators.shelf import installed, networks_of
 from generators.vqgan_clip_spec import GRID, Start, VqganClipSpec
 from guidance.camera import Move
 from guidance.clip import Clip
-from guidance.drawings import Mask, VqganDrawing
+from guidance.drawings import Mask, VqganDrawing, as_picture
 from guidance.latent_optimiser import LatentOptimiser
 from guidance.losses import Costs
 from guidance.prompts import parse_prompt
@@ -58,8 +59,7 @@ class Networks:
 
     def draw(self, latents: Tensor) -> Tensor:
         """Latents (B, C, h, w) through the codebook to pictures (B, 3, H, W) in [0, 1]."""
-        codes = self.vqgan.nearest(latents)
-        return self.vqgan.decode(codes.to(self.clip.dtype)).float().div(2).add(0.5).clamp(0, 1)
+        return as_picture(self.vqgan.decode(self.vqgan.nearest(latents).to(self.clip.dtype)))
 
 
 def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
@@ -89,6 +89,7 @@ class _Painting:
         self.spec, self.context, self.networks, self.cutouts = spec, context, networks, cutouts
         self.random = torch.Generator().manual_seed(spec.seed)
         self.chapters = parse_prompt(spec.prompt)
+        self.targets = targets_of(spec, networks.clip, context)
         self.size = (spec.height, spec.width)
         self.guided = spec.steps * len(self.chapters)
         self.settled = SETTLING_ROUNDS if self._settles() else 0
@@ -112,12 +113,8 @@ class _Painting:
         if state is not None:
             optimiser.restore(state["optimiser"])
         between = self._move_camera if self.spec.moves else None
-        yield from refine(optimiser, self.settled + self.enlarged, {"stage": "guided"}, between)
-        with torch.no_grad():
-            picture = optimiser.shown(optimiser.picture())
-        if self.settled:
-            picture = yield from self._settle(optimiser)
-        return picture
+        picture = yield from refine(optimiser, self.settled + self.enlarged, {"stage": "guided"}, between)
+        return (yield from self._settle(optimiser)) if self.settled else picture
 
     def _second_pass(self, picture: Tensor, state: Mapping[str, Any] | None) -> Iterator[Moment]:
         larger = tuple(round(side * self.spec.enlarge / GRID) * GRID for side in self.size)
@@ -134,11 +131,6 @@ class _Painting:
 
     def _optimiser(self, latent: Tensor, size: tuple[int, int]) -> LatentOptimiser:
         original = None if self._original is None else resize(self._original, size)
-        mask = (
-            None
-            if self._paintable is None or original is None
-            else Mask(resize(self._paintable, size), original)
-        )
         costs = Costs(
             total_variation=self.spec.total_variation,
             saturation=self.spec.saturation,
@@ -146,12 +138,12 @@ class _Painting:
             original=original,
         )
         guidance = replace(
-            guidance_of(self.spec, self.networks.clip, self.context, costs, self.cutouts),
+            guidance_of(self.spec, self.targets, costs, self.cutouts),
             keep_close_decay=self.spec.keep_close_decay,
             until_converged=not self.spec.moves,
         )
         latent = latent.to(self.networks.clip.device)
-        drawing = VqganDrawing(self.networks.vqgan, latent, self.networks.clip.dtype, mask)
+        drawing = VqganDrawing(self.networks.vqgan, latent, self.networks.clip.dtype, self._mask(size))
         return LatentOptimiser(drawing, self.networks.clip, guidance, self.random)
 
     def _start(self) -> Stage:
@@ -199,8 +191,7 @@ class _Painting:
                 dtype=networks.clip.dtype,
             )
         )
-        targets = self._optimiser(rounds[-1][:1], self.size).targets
-        best = targets.score(networks.clip.look(networks.draw(rounds[-1]))).argmax()
+        best = self.targets[0].score(networks.clip.look(networks.draw(rounds[-1]))).argmax()
         pictures = [resize(networks.draw(latents[best, None]), self.size) for latents in rounds]
         for done, picture in enumerate(pictures[:-1], 1):
             left = len(pictures) - done + self.guided + self.settled + self.enlarged
@@ -212,14 +203,13 @@ class _Painting:
         prior, clip = self.networks.prior, self.networks.clip
         assert prior is not None
         ids, heard = clip.tokens([self.chapters[-1].wanted])
-        shown = optimiser.average if self.spec.averaging else optimiser.tensors
         rounds = sample_rounds(
             prior,
             ids,
             heard,
             self.random,
             rounds=SETTLING_ROUNDS,
-            start=shown["latent"],
+            start=optimiser.average["latent"],
             afresh=self.spec.settling,
             dtype=clip.dtype,
         )
@@ -270,10 +260,14 @@ class _Painting:
         painted = resize(picture_of(self.spec.mask, self.context), self.size)
         return painted.mean(1, keepdim=True).to(self.networks.clip.device)
 
-    def _kept(self, picture: Tensor) -> Tensor:
+    def _mask(self, size: tuple[int, int]) -> Mask | None:
         if self._paintable is None or self._original is None:
-            return picture
-        return Mask(self._paintable, self._original).keep(picture)
+            return None
+        return Mask(resize(self._paintable, size), resize(self._original, size))
+
+    def _kept(self, picture: Tensor) -> Tensor:
+        mask = self._mask(self.size)
+        return mask.keep(picture) if mask else picture
 
 
 def _load(entry: WeightsEntry, context: Context) -> tuple[Networks, list[torch.nn.Module]]:

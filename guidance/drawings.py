@@ -67,8 +67,7 @@ class VqganDrawing:
         latent = tensors["latent"]
         codes = self.vqgan.nearest(latent)
         straight_through = latent + (codes - latent).detach()
-        drawn = self.vqgan.decode(straight_through.to(self.dtype)).float()
-        picture = clamp_with_gradient(drawn / 2 + 0.5, 0, 1)
+        picture = as_picture(self.vqgan.decode(straight_through.to(self.dtype)))
         return self.mask.keep(picture) if self.mask else picture
 
     def keep_within(self, tensors: Tensors) -> None:
@@ -119,7 +118,11 @@ def draw_biggan(
     biggan: BigGAN, noise: Tensor, classes: Tensor, truncation: float, dtype: torch.dtype
 ) -> Tensor:
     """Pictures (B, 3, H, W) in [0, 1]; see ``BigGAN.forward``."""
-    drawn = biggan(noise.to(dtype), classes.to(dtype), truncation)
+    return as_picture(biggan(noise.to(dtype), classes.to(dtype), truncation))
+
+
+def as_picture(drawn: Tensor) -> Tensor:
+    """What a network draws, in about [-1, 1], as a picture in [0, 1], float32, differentiable."""
     return clamp_with_gradient(drawn.float() / 2 + 0.5, 0, 1)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, in
 
 from db import reading, writing
 from db.tables import presets
+from jobs.uploads import is_picture
 
 MAX_NAME = 60
 MAX_A_PERSON = 200
@@ -46,7 +47,7 @@ def manner_of(spec: BaseModel) -> dict[str, Any]:
     return {
         name: value
         for name, value in spec.model_dump(mode="json").items()
-        if name not in NOT_KEPT and (value or not _is_picture(spec, name))
+        if name not in NOT_KEPT and (value or not is_picture(type(spec).model_fields[name]))
     }
 
 
@@ -103,11 +104,6 @@ def _put(connection: Connection, key: Mapping[str, str], parameters: dict[str, A
         raise PresetRefused(f"You have {MAX_A_PERSON} presets, as many as one may: delete one.")
     added = insert(presets).values(**key, parameters=parameters).returning(presets.c.number)
     return int(connection.execute(added).scalar_one())
-
-
-def _is_picture(spec: BaseModel, name: str) -> bool:
-    extra = type(spec).model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("image"))
 
 
 def _on_one_line(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from jobs import pictures
 from jobs.artifacts import ArtifactNotFound, ArtifactStore
@@ -95,10 +96,15 @@ class Uploads:
 def references(spec: BaseModel) -> Iterable[str]:
     """The pictures in those fields of a spec that are marked as images."""
     for name, field in type(spec).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("image"):
+        if is_picture(field):
             value = getattr(spec, name)
             yield from (value,) if isinstance(value, str) else value or ()
+
+
+def is_picture(field: FieldInfo) -> bool:
+    """Whether a field of a spec is marked as an image."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("image"))
 
 
 def _is_reference(text: str) -> bool:

@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import ROOT, RunningStudio, wait_for
-from tests.e2e.steps import ask, expect_picture, idle, number, open_details, stage, visit
+from tests.e2e.steps import ask, choose, expect_picture, idle, number, open_details, stage, visit
 from tests.e2e.test_look import SIZES, keep
 
 pytestmark = pytest.mark.e2e
@@ -161,7 +161,6 @@ def test_a_finished_picture_is_continued_and_varied(new_person: NewPerson, studi
 
 def test_the_aspect_ratio_sets_the_height(new_person: NewPerson) -> None:
     page = new_person()
-    page.get_by_role("combobox", name="Aspect ratio").press("ArrowDown")
-    page.get_by_role("option", name="16:9").click()
+    choose(page, "Aspect ratio", "16:9")
     expect(number(page, "Height")).to_have_value("80")
     expect(number(page, "Height")).to_be_disabled()
