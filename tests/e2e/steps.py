@@ -20,8 +20,7 @@ def set_number(page: Page, label: str, value: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    idle(page)  # a page that is still being drawn closes the list again
-    page.get_by_role("combobox", name=label).press("ArrowDown")
+    page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option).click()
     idle(page)
 
