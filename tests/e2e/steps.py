@@ -1,8 +1,11 @@
 """What a person does in the pages, and where on them to look."""
 
 import re
+from contextlib import suppress
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, TimeoutError, expect
+
+from tests.e2e.conftest import wait_for
 
 
 def ask(page: Page, prompt: str, steps: int) -> None:
@@ -20,8 +23,16 @@ def set_number(page: Page, label: str, value: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option).click()
+    """Opens the list again where the page scrolled while it settled: that closes lists."""
+
+    def chosen() -> bool:
+        page.get_by_role("combobox", name=label).click()
+        with suppress(TimeoutError):
+            page.get_by_role("option", name=option).click(timeout=3000)
+            return True
+        return False
+
+    wait_for(chosen)
     idle(page)
 
 
