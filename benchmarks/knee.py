@@ -21,7 +21,7 @@ from sandbox.scenes import HELD_OUT
 from settings import ROOT
 
 FIRST_SEED = HELD_OUT + 800_000_000
-STEPS = 80
+STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ CURVES = [
         "prior, best of 8": {"candidates": "8"},
         "prior, best of 32": {"candidates": "32"},
     }.items()
-    for cutouts in (4, 16, 64)
+    for cutouts in (4, 16, 32)
 ]
 
 

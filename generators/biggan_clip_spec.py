@@ -29,8 +29,26 @@ class BigGANClipSpec(GuidedSpec):
         ge=1,
         le=4096,
         title="Candidates",
-        description="How many random pictures are drawn first; the one that fits the prompt best is refined.",
+        description="How many random pictures are drawn first; those that fit the prompt best go on.",
         json_schema_extra={"group": START},
+    )
+    contestants: int = Field(
+        default=24,
+        ge=0,
+        le=256,
+        title="Contestants",
+        description="How many of the best are led towards the prompt side by side, ever fewer, before "
+        "the winner is refined; 0 refines the best at once.",
+        json_schema_extra={"group": START},
+    )
+    reach: float = Field(
+        default=2.0,
+        ge=0.5,
+        le=8,
+        title="Reach",
+        description="How far each number of the noise may be led from its middle, in deviations, times the "
+        "truncation. 2 is as far as random draws go.",
+        json_schema_extra={"group": GUIDANCE},
     )
     each_layer: bool = Field(
         default=True,

@@ -6,11 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from generators.biggan_clip import BATCH, BOUND, truncated_noise
+from generators.biggan_clip import BATCH, BOUND, ROUNDS, draw_atlas, truncated_noise
 from generators.contract import Context, Frame
 from generators.registry import load, parse_spec
+from generators.shelf import installed
+from guidance.clip import Clip
+from sandbox.forms import forms
 from settings import ROOT
+from weights.loading import load_biggan
 
 WEIGHTS = ROOT / "res" / "weights"
 PROMPT = "a white bear in the snow"
@@ -18,7 +23,7 @@ generate = load("biggan_clip")
 
 
 def frames(context: Context | None = None, **parameters: Any) -> list[Frame]:
-    quick = {"prompt": PROMPT, "seed": 7, "steps": 3, "candidates": 70, "cutouts": 4}
+    quick = {"prompt": PROMPT, "seed": 7, "steps": 3, "candidates": 70, "contestants": 0, "cutouts": 4}
     spec = parse_spec("biggan_clip", {**quick, **parameters})
     return list(generate(spec, context or Context("cpu", WEIGHTS)))
 
@@ -34,8 +39,34 @@ def test_frames_run_through_the_draws_and_the_guidance() -> None:
     assert [frame.step for frame in drawn] == list(range(batches + 3))
     assert all(frame.steps == batches + 2 for frame in drawn)
     assert all(frame.image.shape == (64, 64, 3) and frame.image.dtype == np.uint8 for frame in drawn)
-    scores = [frame.numbers["score"] for frame in drawn[: batches - 1]]
-    assert scores == sorted(scores)
+
+
+def test_in_the_contest_the_best_draws_follow_the_gradient() -> None:
+    alone, contest = frames(steps=0), frames(steps=0, contestants=6)
+    assert len(contest) == len(alone) + sum(steps for _, steps in ROUNDS)
+    assert contest[-1].numbers["score"] > alone[-1].numbers["score"] + 0.05
+
+
+def test_the_shipped_atlas_is_the_shipped_networks() -> None:
+    entry = installed("sandbox-biggan", WEIGHTS)
+    folder = WEIGHTS / "sandbox"
+    clip = Clip.load(folder / "clip", "cpu", torch.float32)
+    biggan = load_biggan(folder / "biggan" / "config.json", folder / "biggan" / "biggan.safetensors")
+    shipped = load_file(WEIGHTS / entry.networks["atlas"])["classes"].float()
+    drawn = draw_atlas(biggan, clip, pairs=1)
+    assert shipped.shape == drawn.shape
+    assert (drawn @ shipped.T).argmax(1).eq(torch.arange(len(shipped))).float().mean() > 0.5
+
+
+def test_the_atlas_knows_which_class_a_prompt_means() -> None:
+    clip = Clip.load(WEIGHTS / "sandbox" / "clip", "cpu", torch.float32)
+    atlas = load_file(WEIGHTS / installed("sandbox-biggan", WEIGHTS).networks["atlas"])["classes"].float()
+    for prompt, form in {
+        "a green bird flying in the sky": ("birds", "flying"),
+        "a white bear in the snow": ("animals", "bear", "snow"),
+    }.items():
+        fitting = (atlas @ clip.encode_text([prompt])[0].float()).argsort(descending=True)
+        assert forms().index(form) in fitting[:20].tolist()
 
 
 def test_guidance_raises_the_score_of_the_best_draw() -> None:
@@ -57,7 +88,15 @@ def test_another_seed_gives_another_picture() -> None:
 
 
 def test_a_resumed_picture_ends_in_the_same_pixels() -> None:
-    asked = {"prompt": PROMPT, "seed": 3, "steps": 6, "candidates": 20, "cutouts": 4, "classes": 2}
+    asked = {
+        "prompt": PROMPT,
+        "seed": 3,
+        "steps": 6,
+        "candidates": 20,
+        "contestants": 0,
+        "cutouts": 4,
+        "classes": 2,
+    }
     spec = parse_spec("biggan_clip", asked)
     straight = generate(spec, Context("cpu", WEIGHTS))
     *_, third = islice(straight, 4)
