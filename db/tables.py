@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -44,7 +46,8 @@ metadata = MetaData()
 
 # What was asked, and how far it got. `number` rises with age. `turn` is the job's place in the fair
 # order among all submitters of its priority (see jobs/fairness.py). `token` names the lease.
-# `untidy`: it was started, and its working files may still be in the store.
+# `untidy`: it was started, and its working files may still be in the store. `needs_memory`: drawing
+# takes about so many bytes. `passed_over_at`: since when executors take later jobs, whose weights are loaded.
 jobs = Table(
     "jobs",
     metadata,
@@ -70,6 +73,8 @@ jobs = Table(
     Column("lease_expires_at", Instant),
     Column("checkpoint", String(255)),
     Column("untidy", Boolean, nullable=False),
+    Column("needs_memory", BigInteger, nullable=False, server_default="0"),
+    Column("passed_over_at", Instant),
     CheckConstraint(
         "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_known"
     ),
@@ -107,6 +112,30 @@ lines = Table(
 )
 Index("lines_served", lines.c.priority, lines.c.served)
 
+# Attempts that ended without ending their job; the newest attempt stands in the job's own row.
+# `outcome`: lost (its executor fell silent), failed (the generator broke down), handed back (in good order),
+# or given up (the last one before a failed job was asked for again).
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("executor", String(128), nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("ended_at", Instant, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("reason", Text),
+)
+
+# What is switched for the whole queue, and by whom: "paused" while it stands here.
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("changed_by", String(128), nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+
 progress = Table(
     "progress",
     metadata,
@@ -128,8 +157,32 @@ results = Table(
     Column("numbers", JSON, nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
+    Column("hidden", Boolean, nullable=False, server_default=false()),
 )
 
+# Results that people want kept.
+stars = Table(
+    "stars",
+    metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("person", String(128), primary_key=True),
+    Column("created_at", Instant, nullable=False),
+)
+
+# What people find wrong with a result; `settled_at` once an admin has looked.
+reports = Table(
+    "reports",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("person", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    UniqueConstraint("job_id", "person", name="reports_once_a_person"),
+)
+
+# `memory`: bytes that a job may take there.
 executors = Table(
     "executors",
     metadata,
@@ -141,6 +194,16 @@ executors = Table(
     Column("started_at", Instant, nullable=False),
     Column("seen_at", Instant, nullable=False),
     Column("trouble", Text),
+    Column("memory", BigInteger, nullable=False, server_default="0"),
+)
+
+# The sets of weights that an executor can draw with, and whether they are in its memory now.
+shelves = Table(
+    "shelves",
+    metadata,
+    Column("executor_id", ForeignKey("executors.id", ondelete="CASCADE"), primary_key=True),
+    Column("weights", String(128), primary_key=True),
+    Column("loaded", Boolean, nullable=False, server_default=false()),
 )
 
 # One judgement of a pair of results: `low_id` < `high_id`; `winner_id` is one of them, or null for neither.
@@ -167,4 +230,34 @@ presets = Table(
     Column("name", String(60), nullable=False),
     Column("parameters", JSON, nullable=False),
     UniqueConstraint("submitter", "generator", "weights", "name", name="presets_once_a_name"),
+)
+
+# Who has signed in. `person` is the name that jobs and votes carry; `subject` is theirs at the `issuer`.
+members = Table(
+    "members",
+    metadata,
+    Column("person", String(128), primary_key=True),
+    Column("issuer", String(255), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("email", String(255), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    UniqueConstraint("issuer", "subject", name="members_once_a_subject"),
+)
+
+# Secrets for programs, of which only the SHA-256 is kept. `scopes` are words with spaces between.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("person", String(128), nullable=False, index=True),
+    Column("name", String(60), nullable=False),
+    Column("hash", String(64), nullable=False, unique=True),
+    Column("scopes", String(255), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
 )

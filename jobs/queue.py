@@ -93,7 +93,9 @@ _GIVEN_AT_FIRST = (
     *("attempts", "max_attempts", "created_at", "cancel_requested", "untidy"),
 )
 _ADD = Prepared(insert(jobs).inline(), columns=_GIVEN_AT_FIRST)
-_ADD_RESULT = Prepared(insert(results).inline(), columns=[column.name for column in results.c])
+_ADD_RESULT = Prepared(
+    insert(results).inline(), columns=[column.name for column in results.c if column.server_default is None]
+)
 _WAITING_OF = (
     select(jobs.c.number)
     .where(ACTIVE, WAITING, jobs.c.submitter == bindparam("asking"))

@@ -112,7 +112,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class ExecutorStatus:
-    """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs."""
+    """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs.
+
+    ``memory``: bytes that a job may take there.
+    """
 
     id: str
     device: str
@@ -124,6 +127,7 @@ class ExecutorStatus:
     job_id: str | None
     alive: bool
     trouble: str | None = None
+    memory: int = 0
 
 
 @dataclass(frozen=True)
