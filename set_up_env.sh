@@ -21,7 +21,7 @@ Usage: ./set_up_env.sh [options]
   --no-tmux        stay in the foreground without a monitor, for servers and containers; ends on SIGTERM or Ctrl-C
   --stop           stop the running tmux session; executors hand their jobs back first
   --install-only   install, start nothing
-  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium and PostgreSQL
+  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium, PostgreSQL, systemd
   --help           show this
 
 Environment: PYTHON names the interpreter (3.11 or newer) for the virtual environment, VENV_DIR its folder
@@ -85,6 +85,7 @@ install_all() {
         command -v tmux >/dev/null || apt_install tmux
         command -v chromium >/dev/null || apt_install chromium
         has_postgresql || apt_install postgresql
+        command -v systemd-analyze >/dev/null || apt_install systemd
     fi
 }
 
