@@ -18,6 +18,7 @@ from tests.jobs.fast_executor import open_queue
 from tests.jobs.processes import quick_settings
 
 DEPLOY = ROOT / "deploy"
+GUIDE = ROOT / "docs" / "many-machines.md"
 COMPOSE = ROOT / "docker-compose.yml"
 KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = ("base", "scaled", "scaled-hpa", "gpu")
@@ -48,7 +49,7 @@ rules:
 TEXTS = [
     *(ROOT / name for name in ("Dockerfile", "docker-compose.yml", ".env.example")),
     *sorted(path for path in DEPLOY.rglob("*") if path.is_file()),
-    ROOT / "docs" / "many-machines.md",
+    GUIDE,
 ]
 
 
@@ -314,6 +315,33 @@ def instance_of(unit: str) -> str:
     return unit.replace("@.", "@1.")
 
 
+# --- the guide ------------------------------------------------------------------------------------------
+
+
+def test_what_the_guide_shows_can_be_read_by_the_programs_it_is_for() -> None:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+
+    assert {language for language, _ in blocks} == {"bash", "yaml"}
+    for language, block in blocks:
+        if language == "bash":
+            checked("bash", "-n", "-c", block)
+        else:
+            assert isinstance(yaml.safe_load(block), dict)
+
+
+def test_the_guide_leads_to_what_is_there() -> None:
+    text = GUIDE.read_text()
+    headings = {heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", text, re.MULTILINE)}
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    scripts = set(re.findall(r"\./(\w+\.sh)", text))
+    options = set(re.findall(r"\./set_up_env\.sh (--[a-z-]+)", text))
+
+    assert {target[1:] for target in targets if target.startswith("#")} == headings
+    assert all((GUIDE.parent / target.partition("#")[0]).exists() for target in targets)
+    assert all((ROOT / script).is_file() for script in scripts)
+    assert all(f"  {option} " in checked(ROOT / "set_up_env.sh", "--help") for option in options)
+
+
 # --- all of them ----------------------------------------------------------------------------------------
 
 
@@ -323,6 +351,7 @@ def test_yamllint_finds_nothing() -> None:
 
 SETTINGS_TO_COME = {
     "STUDIO_WEB__PUBLIC",
+    "STUDIO_WEB__TRUSTED_PROXIES",
     "STUDIO_LOG_FORMAT",
     "STUDIO_EXECUTOR__ALIVE_FILE",
     "STUDIO_RETENTION__KEEP_DAYS",

@@ -76,11 +76,12 @@ def test_a_new_version_replaces_executors_at_work_and_the_web_server_and_every_j
 
     with ended_processes() as started, web_server(arguments, tmp_path) as web:
         old = [start(ROOT, arguments, log, started) for _ in range(EXECUTORS)]
+        web.stop()
         for executor in old:
             start(new_version, arguments, log, started)
             wait_until(lambda e=executor: ended_at_work(queue, e), "the executor is ended at its work")
             assert executor.wait(timeout=60) == 0
-        web.restart()
+        web.start()
         wait_until(lambda: all(queue.get(job.id).state.is_final for job in jobs), "all jobs have ended")
 
     ended = [queue.get(job.id) for job in jobs]
@@ -157,10 +158,9 @@ class WebServer:
             )
         wait_until(self._answers, "the web server answers")
 
-    def restart(self) -> None:
+    def stop(self) -> None:
         self._process.terminate()
         assert self._process.wait(timeout=60) in (0, -signal.SIGTERM)
-        self.start()
 
     def kill(self) -> None:
         self._process.kill()
