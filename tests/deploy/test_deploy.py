@@ -91,6 +91,21 @@ def test_the_image_has_all_that_the_entry_scripts_import_and_no_tests(image: Pat
     assert not (image / ".git").exists()
 
 
+def test_the_image_can_fetch_weights_before_the_rest_of_the_code_is_in_it(
+    image: Path, tmp_path: Path
+) -> None:
+    before, *_ = (ROOT / "Dockerfile").read_text().partition("\nARG WEIGHTS")
+    _, _, stage = before.rpartition("\nFROM ")
+    early = tmp_path / "early"
+    early.mkdir()
+    for name in re.findall(r"[\w.]+", " ".join(re.findall(r"^COPY (?!--)(.+) \S+$", stage, re.MULTILINE))):
+        copy = shutil.copytree if (image / name).is_dir() else shutil.copy
+        copy(image / name, early / name)
+
+    told = checked(sys.executable, "-P", "-m", "weights", "list", cwd=early, env={"PYTHONPATH": str(early)})
+    assert "vqgan-imagenet-16384" in told
+
+
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
     """The files that .dockerignore lets into the image, where the project is not otherwise."""
