@@ -20,8 +20,9 @@ Usage: ./set_up_env.sh [options]
   --host H         address the web app listens on, 0.0.0.0 for all; default: web.host in config.yaml
   --no-tmux        stay in the foreground without a monitor, for servers and containers; ends on SIGTERM or Ctrl-C
   --stop           stop the running tmux session; executors hand their jobs back first
+  --restart        let the running tmux session take over a new version: executor after executor, then the web app
   --install-only   install, start nothing
-  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium and PostgreSQL
+  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium, PostgreSQL, systemd
   --help           show this
 
 Environment: PYTHON names the interpreter (3.11 or newer) for the virtual environment, VENV_DIR its folder
@@ -33,6 +34,10 @@ main() {
     parse_arguments "$@"
     if [[ $action == stop ]]; then
         stop_session
+        return
+    fi
+    if [[ $action == restart ]]; then
+        restart_session
         return
     fi
     if [[ $action == start && $in_tmux == yes ]] && session_exists; then
@@ -60,6 +65,7 @@ parse_arguments() {
                 ;;
             --no-tmux) in_tmux=no ;;
             --stop) action=stop ;;
+            --restart) action=restart ;;
             --install-only) action=install ;;
             --dev) dev=yes ;;
             --help | -h)
@@ -85,6 +91,7 @@ install_all() {
         command -v tmux >/dev/null || apt_install tmux
         command -v chromium >/dev/null || apt_install chromium
         has_postgresql || apt_install postgresql
+        command -v systemd-analyze >/dev/null || apt_install systemd
     fi
 }
 
@@ -312,6 +319,25 @@ stop_session() {
     end_processes "${processes[@]}"
     tmux kill-session -t "=$SESSION"
     say "The studio is closed."
+}
+
+restart_session() {
+    session_exists || die "No session of the studio is running."
+    install_all
+    address=$(tmux show-options -v -t "$SESSION" @address)
+    local panes pane
+    mapfile -t panes < <(tmux list-panes -s -t "$SESSION" -F '#{pane_id}')
+    for pane in "${panes[@]:1}" "${panes[0]}"; do restart_pane "$pane"; done
+    wait_for_page web_pane_lives
+    say "The studio is open again: $address"
+}
+
+# What a pane runs is asked to end, and then started as it was at first.
+restart_pane() {
+    local process
+    process=$(tmux display-message -p -t "$1" '#{?pane_dead,,#{pane_pid}}')
+    [[ -z $process ]] || (end_processes "$process")
+    tmux respawn-pane -k -t "$1"
 }
 
 # --- in the foreground ----------------------------------------------------------------------------------

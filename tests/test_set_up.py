@@ -100,6 +100,7 @@ def test_a_script_is_sound_and_can_be_started(script: str) -> None:
         (["--executors"], "--executors needs a value; see ./set_up_env.sh --help."),
         (["--turbo"], "There is no option '--turbo'; see ./set_up_env.sh --help."),
         (["--stop"], "No session of the studio is running."),
+        (["--restart"], "No session of the studio is running."),
     ],
 )
 def test_wrong_arguments_are_answered_with_a_sentence(
@@ -304,3 +305,28 @@ def test_the_studio_lives_in_a_tmux_session(environment: dict[str, str], port: i
     assert psutil.wait_procs(everything, timeout=5)[1] == []
     assert executors_alive(environment) == []
     assert subprocess.run(["tmux", "has-session", "-t", "studio"], env=environment).returncode != 0
+
+
+@pytest.mark.e2e
+def test_a_restarted_session_runs_anew_at_the_same_address(environment: dict[str, str], port: int) -> None:
+    def pids() -> list[int]:
+        listed = ["tmux", "list-panes", "-t", "studio", "-F", "#{pane_pid}"]
+        return [int(pid) for pid in subprocess.check_output(listed, env=environment).split()]
+
+    started = run("--port", str(port), "--executors", "1", env=environment)
+    assert started.returncode == 0, started.stdout + started.stderr
+    wait_until(lambda: len(executors_alive(environment)) == 1, "the executor reports")
+    (executor,), before = executors_alive(environment), pids()
+
+    restarted = run("--restart", env=environment)
+
+    assert restarted.returncode == 0, restarted.stdout + restarted.stderr
+    assert f"The studio is open again: http://localhost:{port}" in restarted.stdout
+    assert page_answers(port)
+    assert set(pids()).isdisjoint(before)
+    assert len(pids()) == len(before)
+    wait_until(
+        lambda: executor.id not in [e.id for e in executors_alive(environment)], "the old one has left"
+    )
+    wait_until(lambda: len(executors_alive(environment)) == 1, "the new executor reports")
+    assert run("--stop", env=environment).returncode == 0
