@@ -233,7 +233,7 @@ def test_a_job_that_always_kills_its_executor_is_set_aside(
 
     ended = queue.get(job.id)
     assert ended.state is JobState.FAILED
-    assert "stopped without a word" in ended.error
+    assert "executors stopped while drawing it, in 2 of 2 attempts" in ended.error
     assert left_in_store(tmp_path, job) == []
 
 
