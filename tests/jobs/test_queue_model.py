@@ -78,7 +78,8 @@ class Model:
             return None
         fit = [i for i in self.waiting() if able.weights is None or self.jobs[i].weights in able.weights]
         chosen = self.loaded_one(fit, able.loaded) or next(iter(fit), None)
-        for job in (self.jobs[i] for i in fit[: fit.index(chosen)] if chosen):
+        passed = [] if chosen is None else fit[: fit.index(chosen)]
+        for job in map(self.jobs.__getitem__, passed):
             if job.passed_over is None or job.passed_over > self.wall:
                 job.passed_over = self.wall
         return chosen
