@@ -1,13 +1,15 @@
 """Who draws what: executors take what they can draw, and keep to the weights that they have loaded."""
 
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine
 
 from jobs.executors import Executors
 from jobs.queue import Queue
-from jobs.records import ANYTHING, Capabilities, Claim, Job
+from jobs.records import ANYTHING, Capabilities, Claim, Job, JobState
 from tests.jobs.conftest import TurnableClock
 
 KEEP_SECONDS = 20
@@ -211,3 +213,26 @@ def test_the_usual_claim_is_one_statement_and_the_turn(
     assert [line.split()[0] for line in said if line.startswith(("SELECT", "UPDATE"))] == ["UPDATE"] * (
         2 if able == ANYTHING else 3
     )
+
+
+def test_concurrent_claims_that_pass_over_each_others_jobs_get_each_job_once(queue: Queue, ask: Ask) -> None:
+    asked = [ask(("small", "large", "third")[n % 3], f"person-{n % 4}") for n in range(90)]
+    names = frozenset({"small", "large", "third"})
+    able = [Capabilities(names, frozenset({name})) for name in sorted(names)]
+    able += [Capabilities(frozenset({"large"})), ANYTHING]
+
+    def work(n: int) -> list[str]:
+        own, claims = able[n % len(able)], []
+        while (claim := queue.claim(f"executor-{n}", able=own)) is not None:
+            claims.append(claim.job.id)
+            if len(claims) % 5 == 0:
+                queue.cancel(asked[-len(claims)].id)
+        return claims
+
+    with ThreadPoolExecutor(8) as threads:
+        started = Counter(job_id for claims in threads.map(work, range(8)) for job_id in claims)
+
+    cancelled = {job.id for job in asked if queue.get(job.id).state is JobState.CANCELLED}
+    assert set(started) | cancelled == {job.id for job in asked}
+    assert set(started).isdisjoint(cancelled)
+    assert set(started.values()) == {1}
