@@ -60,7 +60,9 @@ def main(arguments: Sequence[str]) -> int:
             _save_preset(desk, asked, spec)
         asked.save_dir.mkdir(parents=True, exist_ok=True)
         batch = of_seeds(spec.model_dump(mode="json"), count)
-        jobs = desk.queue.enqueue_all(asked.generator, batch, submitter=_submitter())
+        jobs = desk.queue.enqueue_all(
+            asked.generator, batch, submitter=_submitter(), needs_memory=registry.least_memory(spec)
+        )
         return _draw_all(desk, jobs, asked.save_dir, exports)
     except CANNOT_BE_DONE as error:
         print(error, file=sys.stderr)

@@ -20,18 +20,18 @@ import torch
 from sqlalchemy import Engine
 
 import db
-from generators import registry
+from generators import registry, shelf
 from generators.contract import Context, Frame, GenerationError
 from jobs.artifacts import ArtifactStore, StoreError
 from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
-from jobs.records import Job
+from jobs.records import Capabilities, Job
 from jobs.uploads import Uploads
 from settings import Settings, SettingsError, load_settings
 from weights import catalogue
-from weights.files import known_hashes
+from weights.files import is_installed, known_hashes
 
 _VERSIONS_OF = ("torch", "numpy", "pillow", "transformers")
 
@@ -100,7 +100,19 @@ def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
             "versions": _versions(),
         }
 
-    return Painter(generate, recipe, hopeless=(GenerationError, registry.SpecError))
+    def able() -> Capabilities:
+        there = (e.name for e in catalogue.entries() if e.generators and is_installed(e, weights_dir))
+        return Capabilities(frozenset(there), shelf.loaded(weights_dir, device), _whole_memory(device))
+
+    return Painter(generate, recipe, able, hopeless=(GenerationError, registry.SpecError))
+
+
+@cache
+def _whole_memory(device: str) -> int:
+    """Bytes that a job may take when it has the machine to itself."""
+    if torch.device(device).type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return int(psutil.virtual_memory().total)
 
 
 def _free_memory(device: str) -> int:

@@ -30,6 +30,7 @@ class QueueSettings:
     lease_seconds: float = 30.0
     max_attempts: int = 3
     max_waiting_per_person: int = 50
+    keep_weights_seconds: float = 20.0
 
 
 @dataclass
@@ -59,6 +60,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "queue.lease_seconds": (0.1, 86400),
     "queue.max_attempts": (1, 1000),
     "queue.max_waiting_per_person": (1, 1_000_000),
+    "queue.keep_weights_seconds": (0, 86400),
     "executor.threads": (0, 1024),
     "executor.poll_seconds": (0.01, 60),
     "executor.heartbeat_seconds": (0.01, 3600),

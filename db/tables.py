@@ -45,7 +45,8 @@ class Instant(TypeDecorator[datetime]):
 metadata = MetaData()
 
 # What was asked, and how far it got. `number` rises with age. `turn` is the job's place in the fair
-# order among all submitters of its priority (see jobs/fairness.py). `token` names the lease.
+# order among all submitters of its priority (see jobs/fairness.py). `token` names the lease, and `beats`
+# counts its renewals: a lease that stands still is taken back (see Queue.expire).
 # `untidy`: it was started, and its working files may still be in the store. `needs_memory`: drawing
 # takes about so many bytes. `passed_over_at`: since when executors take later jobs, whose weights are loaded.
 jobs = Table(
@@ -70,7 +71,7 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("executor", String(128)),
     Column("token", String(32)),
-    Column("lease_expires_at", Instant),
+    Column("beats", Integer, nullable=False, server_default="0"),
     Column("checkpoint", String(255)),
     Column("untidy", Boolean, nullable=False),
     Column("needs_memory", BigInteger, nullable=False, server_default="0"),
@@ -96,7 +97,7 @@ Index(
     sqlite_where=WAITING,
     postgresql_where=WAITING,
 )
-Index("jobs_leases", jobs.c.lease_expires_at, sqlite_where=RUNNING, postgresql_where=RUNNING)
+Index("jobs_running", jobs.c.number, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index("jobs_active", jobs.c.submitter, jobs.c.number, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
 Index("jobs_gallery", jobs.c.finished_at, jobs.c.number, sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED)
 Index("jobs_leftovers", jobs.c.number, sqlite_where=LEFTOVER, postgresql_where=LEFTOVER)
@@ -197,7 +198,7 @@ executors = Table(
     Column("memory", BigInteger, nullable=False, server_default="0"),
 )
 
-# The sets of weights that an executor can draw with, and whether they are in its memory now.
+# The sets of weights that an executor can draw with, and whether they are in its memory now; "*" is any set.
 shelves = Table(
     "shelves",
     metadata,

@@ -112,6 +112,11 @@ def memory_need(generator: str, parameters: Mapping[str, Any], weights_dir: Path
     return needed(spec, catalogue.entry(spec.weights))
 
 
+def least_memory(spec: GenerationSpec) -> int:
+    """About how many bytes drawing takes at least, with one cutout looked at after the other."""
+    return needed(spec, catalogue.entry(spec.weights), cutouts=1)
+
+
 def load(generator: str) -> Generate:
     """Import the generator's code, torch and all."""
     return cast(Generate, importlib.import_module(entry(generator).module).generate)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -21,10 +21,14 @@ T = TypeVar("T")
 
 
 class Shelf:
-    """What jobs leave for the next ones, by key, each with its size in bytes. Not for several threads."""
+    """What jobs leave for the next ones, by key, each with its size in bytes.
+
+    Only ``keys`` is for other threads than the one that takes.
+    """
 
     def __init__(self) -> None:
         self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._keys: tuple[Hashable, ...] = ()
 
     def take(self, key: Hashable, load: Callable[[], tuple[T, int]], budget: int | None) -> T:
         """What that key stands for, loaded where it is not there; others leave until all fit ``budget``.
@@ -37,11 +41,17 @@ class Shelf:
         while budget is not None and len(self._held) > 1 and self.size > budget:
             self._held.popitem(last=False)
             free_what_is_unused()
+        self._keys = tuple(self._held)
         kept: T = self._held[key][0]
         return kept
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._held
+
+    @property
+    def keys(self) -> tuple[Hashable, ...]:
+        """What was held after the last taking."""
+        return self._keys
 
     @property
     def size(self) -> int:
@@ -83,6 +93,12 @@ def networks_of(
         return _shelf.take(key, load_and_weigh, budget)
     except WeightsError as error:
         raise GenerationError(str(error)) from error
+
+
+def loaded(weights_dir: Path, device: str) -> frozenset[str]:
+    """The sets of weights from that folder whose networks are in the device's memory. Any thread may ask."""
+    keys = cast(tuple[tuple[Any, str, Path, str], ...], _shelf.keys)
+    return frozenset(name for _, name, folder, where in keys if (folder, where) == (weights_dir, device))
 
 
 def installed(name: str, weights_dir: Path) -> WeightsEntry:

@@ -66,7 +66,7 @@ class Executor:
         Raises:
             DatabaseError: the database cannot be used at the start; later the executor waits until it can.
         """
-        self._executors.register(self.id, device=self._device, threads=self._threads)
+        self._register()
         beat_seconds = min(self._settings.heartbeat_seconds, self._queue.lease_seconds / _BEATS_A_LEASE)
         _log.info("executor %s takes jobs on %s with %d threads", self.id, self._device, self._threads)
         try:
@@ -85,7 +85,7 @@ class Executor:
             if self._trouble:
                 self._store.check()
             self._queue.expire()
-            claim = self._queue.claim(self.id, job_id=job_id)
+            claim = self._queue.claim(self.id, job_id=job_id, able=self._painter.able())
             if claim is not None:
                 with heart.holding(claim) as lease:
                     self._work(lease, stop)
@@ -135,9 +135,11 @@ class Executor:
         self._store.delete_job(job.id)
 
     def _sweep(self) -> None:
-        for job in self._queue.leftovers():
-            self._remove_files(job)
-            self._queue.tidied(job.id)
+        for leftover in self._queue.leftovers():
+            job = self._queue.get(leftover.id)
+            if job.state.is_final:  # nobody has asked for it again
+                self._remove_files(job)
+                self._queue.tidied(job.id)
 
     def _remove_files(self, job: Job) -> None:
         """A result keeps its pictures and nothing else; what did not succeed keeps nothing."""
@@ -152,7 +154,12 @@ class Executor:
             self._report()
 
     def _report(self) -> None:
-        self._executors.beat(self.id, self._trouble)
+        if not self._executors.beat(self.id, self._trouble, self._painter.able()):
+            self._register()
+
+    def _register(self) -> None:
+        able = self._painter.able()
+        self._executors.register(self.id, device=self._device, threads=self._threads, able=able)
 
     def _has_ended(self, job_id: str | None) -> bool:
         return job_id is not None and self._queue.get(job_id).state.is_final

@@ -1,18 +1,20 @@
-"""Which executors there are, and which are alive."""
+"""Which executors there are, what they can draw, and which are alive."""
 
 import os
 import socket
 from datetime import timedelta
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
 
 from db import reading, writing
-from db.tables import executors, jobs
-from jobs.clock import Clock, utc_now
-from jobs.records import ExecutorStatus, JobState
+from db.tables import RUNNING, executors, jobs, shelves
+from jobs.clock import Clock, Stopwatch, stopwatch, utc_now
+from jobs.observer import Observer
+from jobs.records import ANYTHING, Capabilities, ExecutorStatus
 from jobs.rows import upsert
 
 _FORGET_AFTER = timedelta(hours=1)
+_ANY_WEIGHTS = "*"
 
 
 class Executors:
@@ -20,16 +22,27 @@ class Executors:
 
     Args:
         engine: the database, migrated.
-        alive_seconds: an executor that reported within this time counts as alive.
+        alive_seconds: an executor counts as alive that was seen to report within this time. Whoever looks for
+            the first time goes by the time of the last report.
         clock: gives the time, aware.
+        stopwatch: gives the seconds that pass.
     """
 
-    def __init__(self, engine: Engine, *, alive_seconds: float, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        alive_seconds: float,
+        clock: Clock = utc_now,
+        stopwatch: Stopwatch = stopwatch,
+    ) -> None:
         self._engine = engine
-        self._alive = timedelta(seconds=alive_seconds)
+        self._alive_seconds = alive_seconds
         self._clock = clock
+        self._reports = Observer(stopwatch)
+        self._told: dict[str, Capabilities] = {}
 
-    def register(self, executor_id: str, *, device: str, threads: int) -> None:
+    def register(self, executor_id: str, *, device: str, threads: int, able: Capabilities = ANYTHING) -> None:
         """Enter this process under that id, and strike out those long silent."""
         now = self._clock()
         row = {
@@ -40,19 +53,30 @@ class Executors:
             "started_at": now,
             "seen_at": now,
             "trouble": None,
+            "memory": able.memory,
         }
+        seen = executors.c.seen_at
+        long_silent = or_(seen < now - _FORGET_AFTER, seen > now + _FORGET_AFTER)
         with writing(self._engine, lasting=False) as connection:
-            connection.execute(delete(executors).where(executors.c.seen_at < now - _FORGET_AFTER))
+            connection.execute(delete(executors).where(long_silent))
             upsert(connection, executors, {"id": executor_id}, row)
+            _fill_shelf(connection, executor_id, able)
+        self._told[executor_id] = able
 
-    def beat(self, executor_id: str, trouble: str | None = None) -> None:
-        """Report being alive; ``trouble`` says in a sentence why no jobs are taken."""
+    def beat(self, executor_id: str, trouble: str | None = None, able: Capabilities = ANYTHING) -> bool:
+        """Report being alive; False where the executor is not on the register, or no longer.
+
+        ``trouble`` says in a sentence why no jobs are taken.
+        """
+        mine = executors.c.id == executor_id
+        news = {"seen_at": self._clock(), "trouble": trouble, "memory": able.memory}
         with writing(self._engine, lasting=False) as connection:
-            connection.execute(
-                update(executors)
-                .where(executors.c.id == executor_id)
-                .values(seen_at=self._clock(), trouble=trouble)
-            )
+            if connection.execute(update(executors).where(mine).values(news)).rowcount == 0:
+                return False
+            if able != self._told.get(executor_id):
+                _fill_shelf(connection, executor_id, able)
+        self._told[executor_id] = able
+        return True
 
     def leave(self, executor_id: str) -> None:
         """Strike the executor out."""
@@ -61,19 +85,53 @@ class Executors:
 
     def all(self) -> list[ExecutorStatus]:
         """Every executor that reported within the last hour, the oldest first, with the job it runs."""
-        on_it = (jobs.c.executor == executors.c.id) & (jobs.c.state == JobState.RUNNING.value)
+        on_it = and_(jobs.c.executor == executors.c.id, RUNNING)
         query = (
             select(executors, jobs.c.id.label("job_id"))
             .select_from(executors.outerjoin(jobs, on_it))
             .order_by(executors.c.started_at, executors.c.id)
         )
-        alive_since = self._clock() - self._alive
         with reading(self._engine) as connection:
-            return [
-                ExecutorStatus(**row._mapping, alive=row.seen_at >= alive_since)
-                for row in connection.execute(query)
-            ]
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+            standing = _shelves(connection)
+        now = self._clock()
+        silent = self._reports.look(
+            {row["id"]: row["seen_at"] for row in rows},
+            {row["id"]: abs((now - row["seen_at"]).total_seconds()) for row in rows},
+        )
+        return [
+            ExecutorStatus(
+                **{name: value for name, value in row.items() if name != "memory"},
+                able=_able(standing.get(row["id"], {}), row["memory"]),
+                alive=silent[row["id"]] <= self._alive_seconds,
+            )
+            for row in rows
+        ]
 
     def alive(self) -> list[ExecutorStatus]:
         """The executors that reported within ``alive_seconds``."""
         return [executor for executor in self.all() if executor.alive]
+
+
+def _fill_shelf(connection: Connection, executor_id: str, able: Capabilities) -> None:
+    names = {_ANY_WEIGHTS} if able.weights is None else able.weights
+    rows = [
+        {"executor_id": executor_id, "weights": name, "loaded": name in able.loaded}
+        for name in sorted(names | able.loaded)
+    ]
+    connection.execute(delete(shelves).where(shelves.c.executor_id == executor_id))
+    if rows:
+        connection.execute(insert(shelves), rows)
+
+
+def _shelves(connection: Connection) -> dict[str, dict[str, bool]]:
+    """Whether a set of weights is loaded, by its name, by its executor."""
+    found: dict[str, dict[str, bool]] = {}
+    for row in connection.execute(select(shelves)):
+        found.setdefault(row.executor_id, {})[row.weights] = row.loaded
+    return found
+
+
+def _able(shelf: dict[str, bool], memory: int) -> Capabilities:
+    weights = None if _ANY_WEIGHTS in shelf else frozenset(shelf)
+    return Capabilities(weights, frozenset(name for name, loaded in shelf.items() if loaded), memory)

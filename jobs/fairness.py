@@ -4,13 +4,20 @@ Every job gets a *turn* when it is asked for. A submitter's own jobs stand two t
 was not waiting starts one turn after the newest turn served, which is ahead of the second job of everyone
 who was just served. The queue takes the lowest turn, then the older job: with one submitter holding a
 thousand jobs, another's first job starts next, and a turn, once given, is reached, whoever else arrives.
+
+An executor that cannot draw a submitter's first job may start a later one. It costs the submitter the turn of
+the first nevertheless, and those that were left out move back by one: what a submitter gets, and when others
+are next, does not depend on which job it was.
 """
 
-from sqlalchemy import Connection, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, func, select, update
 
 from db import Prepared
 from db.tables import ACTIVE, WAITING, jobs, lines
 from jobs.rows import upsert
+
+_APART = 2
+"""How many turns lie between two jobs of one submitter."""
 
 _NEWEST_SERVED = select(func.max(lines.c.served)).where(lines.c.priority == bindparam("priority"))
 _NEWEST_GIVEN = select(lines.c.given).where(
@@ -35,7 +42,7 @@ def give_turn(connection: Connection, submitter: str, priority: int) -> int:
     who = {"priority": priority, "submitter": submitter}
     newest = _TURNS.run(connection, who).rows[0]
     newcomers = (newest["served"] or 0) + 1
-    turn = newcomers if newest["given"] is None else max(newest["given"] + 2, newcomers)
+    turn = newcomers if newest["given"] is None else max(newest["given"] + _APART, newcomers)
     upsert(connection, lines, who, {"given": turn})
     return turn
 
@@ -45,12 +52,30 @@ def serve(connection: Connection, submitter: str, priority: int, turn: int) -> N
     _SERVE.run(connection, {"in_priority": priority, "of_submitter": submitter, "turn": turn})
 
 
+def serve_in_order(connection: Connection, submitter: str, priority: int, turn: int) -> None:
+    """Note that the job of that turn has started, perhaps before others of its submitter's line."""
+    left_out = {"in_priority": priority, "of_submitter": submitter, "turn": turn}
+    moved = [row["turn"] for row in _MOVE_BACK.run(connection, left_out).rows]
+    serve(connection, submitter, priority, min(moved) - _APART if moved else turn)
+
+
 def close_gap(connection: Connection, submitter: str, priority: int, turn: int) -> None:
     """A waiting job left: those behind it in its submitter's line move up."""
-    behind = and_(jobs.c.submitter == submitter, jobs.c.priority == priority, jobs.c.turn > turn)
-    connection.execute(update(jobs).where(ACTIVE, WAITING, behind).values(turn=jobs.c.turn - 2))
+    line = {"in_priority": priority, "of_submitter": submitter}
+    _MOVE_UP.run(connection, {**line, "turn": turn})
     connection.execute(
         update(lines)
         .where(lines.c.submitter == submitter, lines.c.priority == priority)
-        .values(given=lines.c.given - 2)
+        .values(given=lines.c.given - _APART)
     )
+
+
+def _shift(which: ColumnElement[bool], turns: int) -> Update:
+    """Rows that others hold are left as they are: they are about to leave the line."""
+    mine = and_(jobs.c.priority == bindparam("in_priority"), jobs.c.submitter == bindparam("of_submitter"))
+    there = select(jobs.c.number).where(WAITING, mine, which).with_for_update(skip_locked=True)
+    return update(jobs).where(jobs.c.number.in_(there)).values(turn=jobs.c.turn + turns)
+
+
+_MOVE_BACK = Prepared(_shift(jobs.c.turn < bindparam("turn"), _APART).returning(jobs.c.turn))
+_MOVE_UP = Prepared(_shift(and_(ACTIVE, jobs.c.turn > bindparam("turn")), -_APART))

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jobs.records import Job
+from jobs.records import ANYTHING, Capabilities, Job
 
 
 class FrameLike(Protocol):
@@ -36,9 +36,11 @@ class Painter:
         generate: the job's frames, from the start or from the bytes of a checkpoint. The same job gives the
             same frames, also after a checkpoint. Closing the iterator stops the work.
         recipe: what is needed to make the job's picture again, as plain data without times.
+        able: what can be drawn now; asked before every job and at every heartbeat, also from another thread.
         hopeless: errors that trying again would not mend; their text is a sentence for people.
     """
 
     generate: Callable[[Job, bytes | None], Generator[FrameLike, None, None]]
     recipe: Callable[[Job], Mapping[str, Any]]
+    able: Callable[[], Capabilities] = lambda: ANYTHING
     hopeless: tuple[type[Exception], ...] = ()

@@ -6,8 +6,12 @@ later write of its holder carries the token in its WHERE, so that a late executo
 What people were told lasts through a power cut: that a job is accepted, cancelled, failed or done. What is
 between them needs not: a claim that the cut undoes leaves the job in the queue, where the lease would have
 put it anyway. So claims, heartbeats and progress do not wait for the disk.
+
+Times are for people to read. Nothing that happens to a job depends on them, for clocks jump, and differ
+between machines: who fell silent is told by watching (``jobs/observer.py``).
 """
 
+import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,9 +20,11 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
+    Row,
     Update,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     or_,
@@ -28,11 +34,32 @@ from sqlalchemy import (
 )
 
 from db import Prepared, reading, writing
-from db.tables import ACTIVE, ENDED, LEFTOVER, RUNNING, WAITING, jobs, progress, results
-from jobs import estimate, fairness
-from jobs.clock import Clock, utc_now
-from jobs.records import Claim, Counts, Job, JobState, Page, Position, Progress, Result
+from db.tables import ACTIVE, ENDED, LEFTOVER, RUNNING, WAITING, attempts, jobs, progress, results, switches
+from jobs import choosing, estimate, fairness
+from jobs.clock import Clock, Stopwatch, stopwatch, utc_now
+from jobs.executors import Executors
+from jobs.moves import archive, move
+from jobs.observer import Observer
+from jobs.records import (
+    ANYTHING,
+    AttemptOutcome,
+    Capabilities,
+    Claim,
+    Counts,
+    Job,
+    JobState,
+    Page,
+    Pause,
+    Position,
+    Progress,
+    Result,
+)
 from jobs.rows import job_from, select_jobs, upsert
+
+_LOOKS_A_LEASE = 6
+"""How often in the time of a lease a queue looks who renewed theirs, however often it is asked to."""
+
+_log = logging.getLogger(__name__)
 
 
 class JobNotFound(LookupError):
@@ -63,34 +90,19 @@ class LeaseLost(Exception):
         super().__init__(f"The lease on job {claim.job.id} is lost: another executor may have the job.")
 
 
-ABANDONED = (
-    "Every executor that tried it stopped without a word, as often as is allowed: "
-    "try a smaller picture, or look into the executors' logs."
-)
+class NotFailed(Exception):
+    """Only a job that failed may be asked for again."""
 
-_SOURCES = {
-    JobState.RUNNING: (JobState.QUEUED,),
-    JobState.QUEUED: (JobState.RUNNING,),
-    JobState.SUCCEEDED: (JobState.RUNNING,),
-    JobState.FAILED: (JobState.RUNNING,),
-    JobState.CANCELLED: (JobState.QUEUED, JobState.RUNNING),
-}
-"""From which states a job may come to a state. Nothing comes out of a final one."""
-
-
-def _move(to: JobState, **values: Any) -> Update:
-    """The only way a job changes its state."""
-    if to is not JobState.RUNNING:
-        values |= {"token": None, "lease_expires_at": None}
-    if to.is_final:
-        values |= {"checkpoint": None, "finished_at": bindparam("now")}
-    may_move = or_(*(jobs.c.state == source.value for source in _SOURCES[to]))
-    return update(jobs).where(may_move).values(state=to.value, **values)
+    def __init__(self, job: Job) -> None:
+        super().__init__(
+            f"Only a failed job can be asked for again, and job {job.id} is {job.state}: "
+            "ask for a new picture instead."
+        )
 
 
 _GIVEN_AT_FIRST = (
     *("id", "generator", "weights", "prompt", "parameters", "submitter", "state", "priority", "turn"),
-    *("attempts", "max_attempts", "created_at", "cancel_requested", "untidy"),
+    *("attempts", "max_attempts", "created_at", "cancel_requested", "untidy", "needs_memory"),
 )
 _ADD = Prepared(insert(jobs).inline(), columns=_GIVEN_AT_FIRST)
 _ADD_RESULT = Prepared(
@@ -102,37 +114,29 @@ _WAITING_OF = (
     .limit(bindparam("limit"))
 )
 _COUNT_WAITING = Prepared(select(func.count().label("waiting")).select_from(_WAITING_OF.subquery()))
-NEXT = (
-    select(jobs.c.number)
-    .where(WAITING)
-    .order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.number)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-)
-_START = _move(
-    JobState.RUNNING,
-    executor=bindparam("by_executor"),
-    token=bindparam("new_token"),
-    lease_expires_at=bindparam("until"),
-    started_at=bindparam("now"),
-    attempts=jobs.c.attempts + 1,
-    untidy=True,
-).returning(*jobs.c)
-_START_NEXT = Prepared(_START.where(jobs.c.number == NEXT.scalar_subquery()))
-_START_CHOSEN = Prepared(_START.where(jobs.c.id == bindparam("chosen")))
-
 _HELD = and_(jobs.c.id == bindparam("held_id"), jobs.c.token == bindparam("held_token"))
-_RENEW = Prepared(
-    update(jobs).where(_HELD).values(lease_expires_at=bindparam("until")).returning(jobs.c.cancel_requested)
-)
-_SUCCEED = Prepared(_move(JobState.SUCCEEDED).where(_HELD))
-_FAIL = _move(JobState.FAILED, error=bindparam("reason")).where(_HELD)
-_CANCEL_RUNNING = _move(JobState.CANCELLED).where(_HELD)
+_RENEW = Prepared(update(jobs).where(_HELD).values(beats=jobs.c.beats + 1).returning(jobs.c.cancel_requested))
+_SUCCEED = Prepared(move(JobState.SUCCEEDED).where(_HELD))
+_FAIL = move(JobState.FAILED, error=bindparam("reason")).where(_HELD)
+_CANCEL_RUNNING = move(JobState.CANCELLED).where(_HELD)
 _CANCEL_WAITING = (
-    _move(JobState.CANCELLED)
+    move(JobState.CANCELLED)
     .where(jobs.c.id == bindparam("wanted"), WAITING)
     .returning(jobs.c.submitter, jobs.c.priority, jobs.c.turn)
 )
+_ASK_AGAIN = move(
+    JobState.QUEUED,
+    turn=bindparam("new_turn"),
+    attempts=0,
+    started_at=None,
+    finished_at=None,
+    error=None,
+    cancel_requested=False,
+    passed_over_at=None,
+)
+_LEASES = select(
+    *(jobs.c.id, jobs.c.token, jobs.c.beats, jobs.c.attempts, jobs.c.max_attempts, jobs.c.cancel_requested)
+).where(RUNNING)
 _FORGET_FRAME = Prepared(update(progress).where(progress.c.job_id == bindparam("held_id")).values(frame=None))
 
 
@@ -141,10 +145,13 @@ class Queue:
 
     Args:
         engine: the database, migrated.
-        lease_seconds: a claim expires unless renewed within this time.
+        lease_seconds: a claim that others see unrenewed for so long is taken back.
         max_attempts: a job whose executors stopped or stumbled this often is failed.
         max_waiting_per_person: how many waiting jobs one submitter may have.
+        keep_weights_seconds: for so long a waiting job may be passed over by executors that take later
+            jobs, whose weights they have loaded; 0 for never.
         clock: gives the time, aware.
+        stopwatch: gives the seconds that pass.
 
     Every method raises ``db.DatabaseError`` when the database cannot be used.
     """
@@ -156,27 +163,40 @@ class Queue:
         lease_seconds: float,
         max_attempts: int,
         max_waiting_per_person: int,
+        keep_weights_seconds: float = 0,
         clock: Clock = utc_now,
+        stopwatch: Stopwatch = stopwatch,
     ) -> None:
         self.lease_seconds = lease_seconds
         self._engine = engine
-        self._lease = timedelta(seconds=lease_seconds)
+        self._executors = Executors(engine, alive_seconds=lease_seconds, clock=clock, stopwatch=stopwatch)
+        self._leases = Observer(stopwatch, blind_seconds=lease_seconds / 2)
+        self._keep_weights = timedelta(seconds=keep_weights_seconds)
         self._max_attempts = max_attempts
         self._max_waiting = max_waiting_per_person
         self._clock = clock
 
     def enqueue(
-        self, generator: str, parameters: Mapping[str, Any], *, submitter: str, priority: int = 0
+        self,
+        generator: str,
+        parameters: Mapping[str, Any],
+        *,
+        submitter: str,
+        priority: int = 0,
+        needs_memory: int = 0,
     ) -> Job:
         """Put a job into the queue.
 
         ``parameters`` is the whole checked spec as plain data, with ``prompt`` and ``weights`` in it.
-        Higher priorities start earlier.
+        Higher priorities start earlier. Executors with less memory than ``needs_memory``, in bytes, leave the
+        job to others; 0 if unknown.
 
         Raises:
             TooManyWaiting: the submitter has the allowed number of waiting jobs.
         """
-        (job,) = self.enqueue_all(generator, [parameters], submitter=submitter, priority=priority)
+        (job,) = self.enqueue_all(
+            generator, [parameters], submitter=submitter, priority=priority, needs_memory=needs_memory
+        )
         return job
 
     def enqueue_all(
@@ -186,6 +206,7 @@ class Queue:
         *,
         submitter: str,
         priority: int = 0,
+        needs_memory: int = 0,
     ) -> list[Job]:
         """Put a job into the queue for each of ``batch``, parameters as ``enqueue`` takes them: all or none.
 
@@ -193,7 +214,10 @@ class Queue:
             TooManyWaiting: the submitter would have more waiting jobs than one may have.
         """
         now = self._clock()
-        asked = [self._new_job(generator, parameters, submitter, priority, now) for parameters in batch]
+        asked = [
+            self._new_job(generator, parameters, submitter, priority, needs_memory, now)
+            for parameters in batch
+        ]
         with writing(self._engine) as connection:
             self._check_waiting(connection, submitter, len(asked))
             for job in asked:
@@ -201,17 +225,60 @@ class Queue:
                 _ADD.run(connection, _row_of(job, turn))
         return asked
 
+    def again(self, job_id: str) -> Job:
+        """Put a failed job back into the queue, for a fresh start with a new turn; its history stays.
+
+        Raises:
+            JobNotFound: there is no such job.
+            NotFailed: it did not fail.
+            TooManyWaiting: the submitter has the allowed number of waiting jobs.
+        """
+        asked = jobs.c.id == job_id
+        with writing(self._engine) as connection:
+            connection.execute(select(jobs.c.id).where(asked).with_for_update())
+            job = _get(connection, job_id)
+            if job.state is not JobState.FAILED or job.finished_at is None:
+                raise NotFailed(job)
+            self._check_waiting(connection, job.submitter, 1)
+            archive(connection, asked, AttemptOutcome.GIVEN_UP, job.error, job.finished_at)
+            turn = fairness.give_turn(connection, job.submitter, job.priority)
+            connection.execute(_ASK_AGAIN.where(asked), {"new_turn": turn})
+            connection.execute(delete(progress).where(progress.c.job_id == job_id))
+            return _get(connection, job_id)
+
+    def pause(self, by: str) -> None:
+        """Start no job until somebody resumes; those that run go on."""
+        with writing(self._engine) as connection:
+            upsert(
+                connection,
+                switches,
+                {"name": choosing.PAUSED},
+                {"changed_by": by, "changed_at": self._clock()},
+            )
+        _log.info("the queue is paused by %s", by)
+
+    def resume(self, by: str) -> None:
+        """Start jobs again."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(switches).where(switches.c.name == choosing.PAUSED))
+        _log.info("the queue is resumed by %s", by)
+
+    def paused(self) -> Pause | None:
+        """Who paused the queue, and when; None while it goes on."""
+        with reading(self._engine) as connection:
+            return _paused(connection)
+
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JobNotFound."""
         with reading(self._engine) as connection:
             return _get(connection, job_id)
 
     def counts(self) -> Counts:
-        """How many jobs wait and run."""
+        """How many jobs wait and run, and whether the queue is paused."""
         with reading(self._engine) as connection:
             waiting = connection.execute(select(func.count()).select_from(jobs).where(WAITING)).scalar_one()
             running = connection.execute(select(func.count()).select_from(jobs).where(RUNNING)).scalar_one()
-        return Counts(waiting, running)
+            return Counts(waiting, running, paused=_paused(connection) is not None)
 
     def active(self, submitter: str) -> list[Job]:
         """A person's queued and running jobs, newest first."""
@@ -236,12 +303,19 @@ class Queue:
             return Page([job_from(row) for row in items], total)
 
     def position(self, job_id: str) -> Position:
-        """How many jobs start earlier, and when this one's picture should be done. Raises JobNotFound."""
+        """How many jobs start earlier, when this one's picture should be done, and what stands in its way.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        alive = self._executors.alive()
         with reading(self._engine) as connection:
             job = _get(connection, job_id)
-            ahead = _count_ahead(connection, job_id) if job.state is JobState.QUEUED else 0
-            eta = estimate.seconds_left(connection, job, ahead, self._clock(), self._lease)
-        return Position(ahead, eta)
+            if job.state is not JobState.QUEUED:
+                return Position(0, estimate.seconds_left(connection, job, self._clock()))
+            ahead, obstacle = _count_ahead(connection, job_id), choosing.obstacle(job, alive)
+            wait = estimate.seconds_to_wait(connection, ahead, executors=0 if obstacle else len(alive))
+        return Position(ahead, wait, obstacle)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a waiting job at once, a running one at its next step; a finished one stays as it is.
@@ -260,26 +334,20 @@ class Queue:
                 )
             return _get(connection, job_id)
 
-    def claim(self, executor_id: str, *, job_id: str | None = None) -> Claim | None:
-        """Lease the next job, or the waiting job ``job_id`` out of turn; None when there is none."""
-        now = self._clock()
-        lease = {
-            "by_executor": executor_id,
-            "new_token": secrets.token_hex(8),
-            "until": now + self._lease,
-            "now": now,
-        }
+    def claim(
+        self, executor_id: str, *, job_id: str | None = None, able: Capabilities = ANYTHING
+    ) -> Claim | None:
+        """Lease the next job that the executor can draw; None when there is none, or the queue is paused.
+
+        With ``job_id`` lease that waiting job, out of turn and whatever it needs.
+        """
+        lease = {"by_executor": executor_id, "new_token": secrets.token_hex(8), "now": self._clock()}
         with writing(self._engine, lasting=False) as connection:
             if job_id is None:
-                rows, leave = _START_NEXT.run(connection, lease).rows, fairness.serve
+                row = choosing.start(connection, lease, able, self._keep_weights)
             else:
-                rows = _START_CHOSEN.run(connection, {**lease, "chosen": job_id}).rows
-                leave = fairness.close_gap
-            if not rows:
-                return None
-            (row,) = rows
-            leave(connection, row["submitter"], row["priority"], row["turn"])
-        return Claim(job_from(row), row["token"], row["lease_expires_at"], row["checkpoint"])
+                row = choosing.start_chosen(connection, lease, job_id)
+        return None if row is None else Claim(job_from(row), row["token"], row["checkpoint"])
 
     def heartbeat(self, claim: Claim) -> bool:
         """Renew the lease; True when cancelling was asked for. Raises LeaseLost."""
@@ -338,7 +406,7 @@ class Queue:
     def release(self, claim: Claim) -> None:
         """Hand the job back in good order, without counting the attempt. Raises LeaseLost."""
         with writing(self._engine, lasting=False) as connection:
-            self._put_back(connection, claim, attempts=jobs.c.attempts - 1)
+            self._put_back(connection, claim, AttemptOutcome.HANDED_BACK, attempts=jobs.c.attempts - 1)
             _forget_frames(connection, [claim.job.id])
 
     def retry(self, claim: Claim, error: str) -> None:
@@ -350,25 +418,30 @@ class Queue:
         with writing(self._engine) as connection:
             tired = _FAIL.where(jobs.c.attempts >= jobs.c.max_attempts, ~jobs.c.cancel_requested)
             if _run(connection, claim, tired, now=self._clock(), reason=error) == 0:
-                self._put_back(connection, claim, checkpoint=None)
+                self._put_back(connection, claim, AttemptOutcome.FAILED, error, checkpoint=None)
             _forget_frames(connection, [claim.job.id])
 
     def expire(self) -> int:
-        """Take back the jobs whose executors fell silent, the attempt counted; returns how many."""
-        now = self._clock()
-        silent = select(jobs.c.id).where(RUNNING, jobs.c.lease_expires_at < now)
+        """Take back the jobs whose executors fell silent, the attempt counted; returns how many.
+
+        It takes a lease's time of looking, so whoever wants it done calls this again and again. Only some
+        of the calls look.
+        """
+        if self._leases.seconds_since_look() < self.lease_seconds / _LOOKS_A_LEASE:
+            return 0
         with reading(self._engine) as connection:
-            if connection.execute(silent.limit(1)).first() is None:
-                return 0
+            held = {row.id: (row.token, row.beats) for row in connection.execute(_LEASES)}
+        unchanged = self._leases.look(held)
+        silent = [job_id for job_id, seconds in unchanged.items() if seconds >= self.lease_seconds]
+        if not silent:
+            return 0
         with writing(self._engine) as connection:
-            ids = connection.execute(silent.with_for_update(skip_locked=True)).scalars().all()
-            taken = jobs.c.id.in_(ids)
-            tired = jobs.c.attempts >= jobs.c.max_attempts
-            connection.execute(_move(JobState.CANCELLED).where(taken, jobs.c.cancel_requested), {"now": now})
-            connection.execute(_move(JobState.FAILED, error=ABANDONED).where(taken, tired), {"now": now})
-            connection.execute(_move(JobState.QUEUED, started_at=None).where(taken))
-            _forget_frames(connection, ids)
-        return len(ids)
+            still = _LEASES.where(jobs.c.id.in_(silent)).with_for_update(skip_locked=True)
+            rows = [row for row in connection.execute(still) if (row.token, row.beats) == held[row.id]]
+            for row in rows:
+                self._take_back(connection, row)
+            _forget_frames(connection, [row.id for row in rows])
+        return len(rows)
 
     def leftovers(self) -> list[Job]:
         """Jobs that ended, and whose working files nobody has removed yet."""
@@ -381,7 +454,13 @@ class Queue:
             connection.execute(update(jobs).where(jobs.c.id == job_id, LEFTOVER).values(untidy=False))
 
     def _new_job(
-        self, generator: str, parameters: Mapping[str, Any], submitter: str, priority: int, now: datetime
+        self,
+        generator: str,
+        parameters: Mapping[str, Any],
+        submitter: str,
+        priority: int,
+        needs_memory: int,
+        now: datetime,
     ) -> Job:
         asked = dict(parameters)
         return Job(
@@ -396,6 +475,7 @@ class Queue:
             attempts=0,
             max_attempts=self._max_attempts,
             created_at=now,
+            needs_memory=needs_memory,
         )
 
     def _check_waiting(self, connection: Connection, submitter: str, more: int) -> None:
@@ -405,8 +485,7 @@ class Queue:
             raise TooManyWaiting(self._max_waiting, waiting)
 
     def _renew(self, connection: Connection, claim: Claim) -> bool:
-        held = {"held_id": claim.job.id, "held_token": claim.token}
-        rows = _RENEW.run(connection, {**held, "until": self._clock() + self._lease}).rows
+        rows = _RENEW.run(connection, {"held_id": claim.job.id, "held_token": claim.token}).rows
         if not rows:
             raise LeaseLost(claim)
         return bool(rows[0]["cancel_requested"])
@@ -416,10 +495,30 @@ class Queue:
             _fenced(connection, claim, statement, **values)
             _forget_frames(connection, [claim.job.id])
 
-    def _put_back(self, connection: Connection, claim: Claim, **values: Any) -> None:
-        cancelled = _CANCEL_RUNNING.where(jobs.c.cancel_requested)
-        if _run(connection, claim, cancelled, now=self._clock()) == 0:
-            _fenced(connection, claim, _move(JobState.QUEUED, started_at=None, **values).where(_HELD))
+    def _put_back(
+        self,
+        connection: Connection,
+        claim: Claim,
+        outcome: AttemptOutcome,
+        reason: str | None = None,
+        **values: Any,
+    ) -> None:
+        now = self._clock()
+        if _run(connection, claim, _CANCEL_RUNNING.where(jobs.c.cancel_requested), now=now) == 0:
+            held = and_(jobs.c.id == claim.job.id, jobs.c.token == claim.token)
+            archive(connection, held, outcome, reason, now)
+            _fenced(connection, claim, move(JobState.QUEUED, started_at=None, **values).where(_HELD))
+
+    def _take_back(self, connection: Connection, row: Row[*tuple[Any, ...]]) -> None:
+        taken, now = jobs.c.id == row.id, self._clock()
+        if row.cancel_requested:
+            connection.execute(move(JobState.CANCELLED).where(taken), {"now": now})
+        elif row.attempts >= row.max_attempts:
+            sentence = _deadly(_count_lost(connection, row.id) + 1, row.attempts)
+            connection.execute(move(JobState.FAILED, error=sentence).where(taken), {"now": now})
+        else:
+            archive(connection, taken, AttemptOutcome.LOST, None, now)
+            connection.execute(move(JobState.QUEUED, started_at=None).where(taken, RUNNING))
 
 
 def _fenced(connection: Connection, claim: Claim, statement: Update, **values: Any) -> None:
@@ -430,6 +529,28 @@ def _fenced(connection: Connection, claim: Claim, statement: Update, **values: A
 def _run(connection: Connection, claim: Claim, statement: Update, **values: Any) -> int:
     held = {"held_id": claim.job.id, "held_token": claim.token}
     return connection.execute(statement, {**held, **values}).rowcount
+
+
+def _deadly(lost: int, attempts: int) -> str:
+    return (
+        f"It was set aside because executors stopped while drawing it, in {lost} of {attempts} attempts: "
+        "try a smaller picture, or look into the logs of the executors that its history names."
+    )
+
+
+def _count_lost(connection: Connection, job_id: str) -> int:
+    """How many attempts ended with a silent executor since the job was asked for, the last time."""
+    mine = attempts.c.job_id == job_id
+    given_up = select(func.coalesce(func.max(attempts.c.number), 0)).where(
+        mine, attempts.c.outcome == AttemptOutcome.GIVEN_UP
+    )
+    lost = and_(attempts.c.outcome == AttemptOutcome.LOST, attempts.c.number > given_up.scalar_subquery())
+    return connection.execute(select(func.count()).select_from(attempts).where(mine, lost)).scalar_one()
+
+
+def _paused(connection: Connection) -> Pause | None:
+    row = connection.execute(select(switches).where(switches.c.name == choosing.PAUSED)).one_or_none()
+    return None if row is None else Pause(row.changed_by, row.changed_at)
 
 
 def _forget_frames(connection: Connection, job_ids: Sequence[str]) -> None:
@@ -477,4 +598,5 @@ def _row_of(job: Job, turn: int) -> dict[str, Any]:
         "created_at": job.created_at,
         "cancel_requested": job.cancel_requested,
         "untidy": False,
+        "needs_memory": job.needs_memory,
     }

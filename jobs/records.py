@@ -9,7 +9,7 @@ from typing import Any
 
 
 class JobState(StrEnum):
-    """``queued → running → succeeded | failed | cancelled``; the last three are for ever."""
+    """``queued → running → succeeded | failed | cancelled``; only a failed job may be asked for again."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -56,7 +56,8 @@ class Job:
 
     ``parameters`` holds the spec without ``prompt`` and ``weights``, which have fields of their own.
     ``attempts`` counts the starts that were not handed back in good order. ``error`` is a sentence for
-    people, set when the job failed. ``executor`` names who runs it or ran it last.
+    people, set when the job failed. ``executor`` names who runs it or ran it last. ``needs_memory``: drawing
+    takes about so many bytes, 0 if unknown.
     """
 
     id: str
@@ -75,6 +76,7 @@ class Job:
     error: str | None = None
     cancel_requested: bool = False
     executor: str | None = None
+    needs_memory: int = 0
     progress: Progress | None = None
     result: Result | None = None
 
@@ -90,32 +92,71 @@ class Claim:
 
     job: Job
     token: str
-    expires_at: datetime
     checkpoint: str | None = None
 
 
 @dataclass(frozen=True)
 class Position:
-    """``ahead``: jobs that start earlier. ``eta_seconds``: until the picture is done, None if unknown."""
+    """Where a job stands.
+
+    ``ahead``: jobs that start earlier. ``eta_seconds``: until the picture is done, None if unknown.
+    ``obstacle`` says in a sentence why none of the living executors can draw it.
+    """
 
     ahead: int
     eta_seconds: float | None
+    obstacle: str | None = None
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended that did not end its job, as ``attempts`` keeps it.
+
+    Its executor fell silent; the generator broke down; the job was handed back in good order; or the job
+    had failed with it, and was asked for again.
+    """
+
+    LOST = "lost"
+    FAILED = "failed"
+    HANDED_BACK = "handed back"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Who paused the queue, and when."""
+
+    by: str
+    at: datetime
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many jobs wait and how many run."""
+    """How many jobs wait and how many run, and whether the queue starts any."""
 
     waiting: int
     running: int
+    paused: bool = False
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an executor can draw.
+
+    ``weights`` names the sets that it has, None for any; ``loaded`` those of them that are in its memory now.
+    ``memory``: bytes that a job may take there, 0 if unknown: then any job fits.
+    """
+
+    weights: frozenset[str] | None = None
+    loaded: frozenset[str] = frozenset()
+    memory: int = 0
+
+
+ANYTHING = Capabilities()
 
 
 @dataclass(frozen=True)
 class ExecutorStatus:
-    """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs.
-
-    ``memory``: bytes that a job may take there.
-    """
+    """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs."""
 
     id: str
     device: str
@@ -127,7 +168,7 @@ class ExecutorStatus:
     job_id: str | None
     alive: bool
     trouble: str | None = None
-    memory: int = 0
+    able: Capabilities = ANYTHING
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def job_from(row: Row[Any] | Mapping[str, Any]) -> Job:
         error=values["error"],
         cancel_requested=values["cancel_requested"],
         executor=values["executor"],
+        needs_memory=values["needs_memory"],
         progress=_progress_from(values),
         result=_result_from(values),
     )

@@ -77,6 +77,8 @@ def _waiting(house: Studio, job: Job) -> None:
     elif all(executor.trouble for executor in executors):
         st.warning(executors[0].trouble or "", icon=":material/warning:")
     position = house.queue.position(job.id)
+    if position.obstacle is not None:
+        st.warning(position.obstacle, icon=":material/warning:")
     ahead = "You are next." if not position.ahead else f"{position.ahead} ahead of you."
     eta = "" if position.eta_seconds is None else f" Ready in about {look.duration(position.eta_seconds)}."
     st.progress(0.0, text=ahead + eta)

@@ -105,6 +105,7 @@ class Studio:
 
     ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
     parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
+    ``least_memory`` takes a checked spec and gives about how many bytes drawing it takes at least.
     """
 
     queue: Queue
@@ -120,6 +121,7 @@ class Studio:
     weights: WeightsDesk
     may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
+    least_memory: Callable[[Any], int]
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
         """Check what is asked and put it into the queue, ``count`` times with one seed after the other.
@@ -132,7 +134,9 @@ class Studio:
         spec = self.checked(generator, parameters)
         self.uploads.require(spec)
         asked = batch.of_seeds(spec.model_dump(mode="json"), count)
-        return self.queue.enqueue_all(generator, asked, submitter=person)
+        return self.queue.enqueue_all(
+            generator, asked, submitter=person, needs_memory=self.least_memory(spec)
+        )
 
     def checked(self, generator: str, parameters: Mapping[str, Any]) -> BaseModel:
         """The whole spec that is asked for. Raises Refused."""

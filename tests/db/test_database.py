@@ -6,7 +6,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, insert, select
 
@@ -37,6 +39,13 @@ def executor_row(name: str, when: datetime) -> dict[str, object]:
     return {"id": name, "started_at": when, "seen_at": when, **row}
 
 
+def running_job() -> dict[str, object]:
+    asked = {"generator": "numpy", "weights": "sandbox", "prompt": "a circle", "parameters": {}}
+    place = {"submitter": "ann", "state": "running", "priority": 0, "turn": 1, "attempts": 1}
+    marks = {"max_attempts": 3, "cancel_requested": False, "untidy": True, "created_at": datetime.now(UTC)}
+    return {"id": "one", "token": "token", "executor": "one", "beats": 7} | asked | place | marks
+
+
 def names(engine: Engine) -> list[str]:
     with db.reading(engine) as connection:
         return list(connection.execute(select(tables.executors.c.id)).scalars())
@@ -54,6 +63,24 @@ def test_migrating_twice_keeps_the_data(engine: Engine, url: str) -> None:
     db.migrate(url)
 
     assert names(engine) == ["one"]
+
+
+def test_going_back_a_version_and_forth_again_keeps_the_jobs(engine: Engine) -> None:
+    with db.writing(engine) as connection:
+        connection.execute(insert(tables.jobs), running_job())
+    config = Config()
+    config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
+    for go, version in ((command.downgrade, "0002"), (command.upgrade, "head")):
+        with db.writing(engine) as connection:
+            config.attributes["connection"] = connection
+            go(config, version)
+            if version == "0002":
+                expires = connection.exec_driver_sql("SELECT lease_expires_at FROM jobs").scalar()
+                assert expires is not None, "a running job can be taken back there too"
+
+    with db.reading(engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+        assert connection.execute(select(tables.jobs.c.id, tables.jobs.c.beats)).all() == [("one", 0)]
 
 
 def test_processes_that_start_together_migrate_once(url: str) -> None:

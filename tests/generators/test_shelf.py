@@ -77,3 +77,11 @@ def test_a_networks_size_is_that_of_its_tensors() -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     assert size_of(network) == 4 * (3 * 4 + 4 + 4 + 4 + 4 + 4) + 8
     assert size_of(network.half()) == 2 * (3 * 4 + 4 + 4 + 4 + 4 + 4) + 8
+
+
+def test_what_is_held_can_be_read_after_every_taking() -> None:
+    shelf, loads = Shelf(), Loads()
+    assert shelf.keys == ()
+    for name in "abc":
+        shelf.take(name, loads.of(name), 20)
+    assert shelf.keys == ("b", "c")

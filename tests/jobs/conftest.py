@@ -4,25 +4,43 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 import db
+from db.tables import attempts
 from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import Job, Result
 
 
 class TurnableClock:
-    """Stands still until it is turned."""
+    """A time of day, and a stopwatch beside it, that stand still until they are turned."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.passed = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def stopwatch(self) -> float:
+        return self.passed
+
     def turn(self, seconds: float) -> None:
+        """Let time pass."""
         self.now += timedelta(seconds=seconds)
+        self.passed += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Set the time of day forward or back, while no time passes."""
+        self.now += timedelta(seconds=seconds)
+
+
+def outcomes(engine: Engine, job_id: str) -> list[str]:
+    """How the job's former attempts ended, the oldest first."""
+    query = select(attempts.c.outcome).where(attempts.c.job_id == job_id).order_by(attempts.c.number)
+    with db.reading(engine) as connection:
+        return list(connection.execute(query).scalars())
 
 
 @pytest.fixture
@@ -46,7 +64,28 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def queue(engine: Engine, clock: TurnableClock) -> Queue:
-    return Queue(engine, lease_seconds=10, max_attempts=3, max_waiting_per_person=1000, clock=clock)
+    return Queue(
+        engine,
+        lease_seconds=10,
+        max_attempts=3,
+        max_waiting_per_person=1000,
+        clock=clock,
+        stopwatch=clock.stopwatch,
+    )
+
+
+@pytest.fixture
+def fall_silent(queue: Queue, clock: TurnableClock) -> Callable[[], int]:
+    """Lets a lease's time pass without a renewal while the queue looks; says how many jobs it took back."""
+
+    def fall_silent() -> int:
+        taken = 0
+        for _ in range(5):
+            clock.turn(3)
+            taken += queue.expire()
+        return taken
+
+    return fall_silent
 
 
 @pytest.fixture

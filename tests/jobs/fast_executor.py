@@ -2,11 +2,12 @@
 
 The picture is a drifting field of numbers, each step of which depends on all before it, so that a resumed
 job is only right when its checkpoint was. The job's parameters steer it: ``seed``, ``steps``, ``size``
-(pixels), ``pause`` (seconds a step) and ``trouble``: "hopeless" or "bug" at half of the steps.
+(pixels), ``pause`` (seconds a step) and ``trouble``: "hopeless", "bug" or "deadly" at half of the steps.
 """
 
 import io
 import logging
+import os
 import signal
 import sys
 import threading
@@ -52,8 +53,14 @@ def paint(job: Job, resume: bytes | None) -> Generator[FastFrame, None, None]:
         image = np.clip(128 + 40 * field, 0, 255).astype(np.uint8)
         yield FastFrame(image, step, steps, {"mean": float(field.mean())}, lambda: dump(step, field))  # noqa: B023
         if "trouble" in job.parameters and step >= steps // 2:
-            raise {"hopeless": Hopeless, "bug": RuntimeError}[job.parameters["trouble"]]("No such luck.")
+            get_into(job.parameters["trouble"])
         time.sleep(job.parameters.get("pause", 0.01))
+
+
+def get_into(trouble: str) -> None:
+    if trouble == "deadly":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise {"hopeless": Hopeless, "bug": RuntimeError}[trouble]("No such luck.")
 
 
 def dump(step: int, field: np.ndarray) -> bytes:

@@ -137,6 +137,16 @@ def test_a_bug_is_tried_again_and_then_told(
     ] * 2
 
 
+def test_an_executor_that_was_struck_out_registers_again(arguments: list[str]) -> None:
+    """As happens when another machine's clock is hours ahead."""
+    executors = register(arguments)
+    with working(arguments):
+        wait_until(lambda: len(executors.all()) == 1, "the executor is on the register")
+        (executor,) = executors.all()
+        executors.leave(executor.id)
+        wait_until(lambda: [e.id for e in executors.alive()] == [executor.id], "it is there again")
+
+
 def test_a_full_disk_stops_the_claiming_and_loses_no_job(
     tmp_path: Path, small_disk: Path, arguments: list[str], queue: Queue, ask: Callable[..., Job]
 ) -> None:

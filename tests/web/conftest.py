@@ -55,6 +55,7 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         may_manage_weights=True,
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
         memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
+        least_memory=registry.least_memory,
     )
     studio.use(lambda: opened)
     yield opened

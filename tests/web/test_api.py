@@ -38,7 +38,7 @@ def test_a_job_goes_the_whole_way(client: TestClient, draw: Draw) -> None:
     job = submit(client)
     assert (job["state"], job["prompt"], job["weights"]) == ("queued", "a red circle", "sandbox")
     assert (job["parameters"]["steps"], job["parameters"]["seed"]) == (4, 7)
-    assert job["position"] == {"ahead": 0, "eta_seconds": None}
+    assert job["position"] == {"ahead": 0, "eta_seconds": None, "obstacle": None}
     assert client.get(f"/jobs/{job['id']}/image.png").status_code == 404
 
     draw(job["id"])
@@ -243,7 +243,9 @@ def test_generators_come_with_their_schema_and_weights(client: TestClient) -> No
 def test_the_house_tells_its_queue_and_executors(client: TestClient, house: Studio) -> None:
     submit(client)
     house.executors.register("one", device="cpu", threads=2)
-    assert client.get("/queue").json() == {"waiting": 1, "running": 0}
+    assert client.get("/queue").json() == {"waiting": 1, "running": 0, "paused": False}
+    house.queue.pause("an admin")
+    assert client.get("/queue").json()["paused"] is True
     (executor,) = client.get("/executors").json()
     assert (executor["id"], executor["device"], executor["alive"]) == ("one", "cpu", True)
 

@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from generators import registry
+from jobs.records import Capabilities
 from settings import ROOT
 from web import studio
 from web.studio import Studio
@@ -41,3 +42,15 @@ def test_unknown_words_are_told(house: Studio) -> None:
     page = AppTest.from_file(str(ROOT / "web" / "main.py")).run(timeout=60)
     page.text_area(key="prompt").set_value("a zebra in a meadow").run(timeout=60)
     assert "do not know “zebra”" in page.info[0].value
+
+
+def test_a_waiting_job_that_nobody_can_draw_says_what_is_missing(house: Studio) -> None:
+    unequipped = Capabilities(weights=frozenset({"another set"}))
+    house.executors.register("one", device="cpu", threads=1, able=unequipped)
+    (job,) = house.submit("vqgan_clip", {"prompt": "a red circle"}, "ann")
+    page = AppTest.from_file(str(ROOT / "web" / "main.py"))
+    page.query_params["job"] = job.id
+    page.run(timeout=60)
+    assert not page.exception
+    assert f"No running executor has the weights '{job.weights}'" in page.warning[0].value
+    assert job.needs_memory > 0

@@ -63,6 +63,7 @@ class PositionView(BaseModel):
 
     ahead: int = Field(description="Jobs that start earlier.")
     eta_seconds: float | None = Field(description="Seconds until the picture is done; null if unknown.")
+    obstacle: str | None = Field(description="Why no living executor can draw it, as one sentence.")
 
 
 class ResultView(BaseModel):
@@ -250,6 +251,7 @@ class QueueView(BaseModel):
 
     waiting: int
     running: int
+    paused: bool = Field(description="Whether somebody paused the queue: it starts nothing until resumed.")
 
 
 class Pair(BaseModel):

@@ -10,6 +10,7 @@ _INSTANT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    _count_beats()
     _extend_jobs_and_executors()
     _create_attempts_and_switches()
     _create_stars_and_reports()
@@ -23,6 +24,28 @@ def downgrade() -> None:
     op.drop_column("results", "hidden")
     op.drop_column("jobs", "passed_over_at")
     op.drop_column("jobs", "needs_memory")
+    _keep_times()
+
+
+def _count_beats() -> None:
+    """Leases are watched, no longer compared with a clock."""
+    op.drop_index("jobs_leases", "jobs")
+    op.drop_column("jobs", "lease_expires_at")
+    op.add_column("jobs", sa.Column("beats", sa.Integer, nullable=False, server_default="0"))
+    _index_running_jobs("jobs_running", "number")
+
+
+def _keep_times() -> None:
+    op.drop_index("jobs_running", "jobs")
+    op.drop_column("jobs", "beats")
+    op.add_column("jobs", sa.Column("lease_expires_at", _INSTANT))
+    op.execute("UPDATE jobs SET lease_expires_at = CURRENT_TIMESTAMP WHERE state = 'running'")
+    _index_running_jobs("jobs_leases", "lease_expires_at")
+
+
+def _index_running_jobs(name: str, column: str) -> None:
+    running = sa.text("state = 'running'")
+    op.create_index(name, "jobs", [column], sqlite_where=running, postgresql_where=running)
 
 
 def _extend_jobs_and_executors() -> None:
