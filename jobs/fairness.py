@@ -4,13 +4,20 @@ Every job gets a *turn* when it is asked for. A submitter's own jobs stand two t
 was not waiting starts one turn after the newest turn served, which is ahead of the second job of everyone
 who was just served. The queue takes the lowest turn, then the older job: with one submitter holding a
 thousand jobs, another's first job starts next, and a turn, once given, is reached, whoever else arrives.
+
+Whoever changes a line says ``enter_line`` before anything else, so that two who do it at the same time do it
+one after the other, and never wait for each other.
 """
 
-from sqlalchemy import Connection, and_, bindparam, func, select, update
+from sqlalchemy import Connection, String, and_, bindparam, func, select, update
 
 from db import Prepared
 from db.tables import ACTIVE, WAITING, jobs, lines
 from jobs.rows import upsert
+
+_LINES = 1_818_848_883
+"""Tells these locks of PostgreSQL from other programs'."""
+_SUBMITTER_HASH = func.hashtext(bindparam("submitter", type_=String))
 
 _NEWEST_SERVED = select(func.max(lines.c.served)).where(lines.c.priority == bindparam("priority"))
 _NEWEST_GIVEN = select(lines.c.given).where(
@@ -28,6 +35,18 @@ _SERVE = Prepared(
     )
     .values(served=bindparam("turn"))
 )
+
+
+_ENTER = Prepared(select(func.pg_advisory_xact_lock(_LINES, _SUBMITTER_HASH).label("entered")))
+
+
+def enter_line(connection: Connection, submitter: str) -> None:
+    """Have the submitter's lines for oneself until the end of the transaction.
+
+    On SQLite every writer has the whole database for itself already.
+    """
+    if connection.dialect.name == "postgresql":
+        _ENTER.run(connection, {"submitter": submitter})
 
 
 def give_turn(connection: Connection, submitter: str, priority: int) -> int:

@@ -33,6 +33,7 @@ from jobs import estimate, fairness
 from jobs.clock import Clock, utc_now
 from jobs.records import Claim, Counts, Job, JobState, Page, Position, Progress, Result
 from jobs.rows import job_from, select_jobs, upsert
+from jobs.wakeup import Wakeup, wake
 
 
 class JobNotFound(LookupError):
@@ -195,11 +196,17 @@ class Queue:
         now = self._clock()
         asked = [self._new_job(generator, parameters, submitter, priority, now) for parameters in batch]
         with writing(self._engine) as connection:
+            fairness.enter_line(connection, submitter)
             self._check_waiting(connection, submitter, len(asked))
             for job in asked:
                 turn = fairness.give_turn(connection, submitter, priority)
                 _ADD.run(connection, _row_of(job, turn))
+            wake(connection)
         return asked
+
+    def wakeup(self) -> Wakeup:
+        """What an executor with nothing to do waits on."""
+        return Wakeup(self._engine)
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JobNotFound."""
@@ -250,9 +257,11 @@ class Queue:
             JobNotFound: there is no such job.
         """
         with writing(self._engine) as connection:
+            _enter_line_of(connection, job_id)
             left = connection.execute(_CANCEL_WAITING, {"wanted": job_id, "now": self._clock()}).one_or_none()
             if left is not None:
                 fairness.close_gap(connection, *left)
+                wake(connection)
                 _FORGET_FRAME.run(connection, {"held_id": job_id})
             else:
                 connection.execute(
@@ -273,6 +282,7 @@ class Queue:
             if job_id is None:
                 rows, leave = _START_NEXT.run(connection, lease).rows, fairness.serve
             else:
+                _enter_line_of(connection, job_id)
                 rows = _START_CHOSEN.run(connection, {**lease, "chosen": job_id}).rows
                 leave = fairness.close_gap
             if not rows:
@@ -340,6 +350,7 @@ class Queue:
         with writing(self._engine, lasting=False) as connection:
             self._put_back(connection, claim, attempts=jobs.c.attempts - 1)
             _forget_frames(connection, [claim.job.id])
+            wake(connection)
 
     def retry(self, claim: Claim, error: str) -> None:
         """The attempt failed: hand the job back for a fresh start, or fail it when no attempt is left.
@@ -352,6 +363,7 @@ class Queue:
             if _run(connection, claim, tired, now=self._clock(), reason=error) == 0:
                 self._put_back(connection, claim, checkpoint=None)
             _forget_frames(connection, [claim.job.id])
+            wake(connection)
 
     def expire(self) -> int:
         """Take back the jobs whose executors fell silent, the attempt counted; returns how many."""
@@ -368,6 +380,7 @@ class Queue:
             connection.execute(_move(JobState.FAILED, error=ABANDONED).where(taken, tired), {"now": now})
             connection.execute(_move(JobState.QUEUED, started_at=None).where(taken))
             _forget_frames(connection, ids)
+            wake(connection)
         return len(ids)
 
     def leftovers(self) -> list[Job]:
@@ -443,6 +456,12 @@ def _get(connection: Connection, job_id: str) -> Job:
     if row is None:
         raise JobNotFound(job_id)
     return job_from(row)
+
+
+def _enter_line_of(connection: Connection, job_id: str) -> None:
+    submitter = connection.execute(select(jobs.c.submitter).where(jobs.c.id == job_id)).scalar()
+    if submitter is not None:
+        fairness.enter_line(connection, submitter)
 
 
 def _count_ahead(connection: Connection, job_id: str) -> int:

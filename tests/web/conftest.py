@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import event
 
 import db
 from generators import registry
@@ -34,12 +33,9 @@ LIMIT = 5
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[studio.Studio]:
+def house(tmp_path: Path, database_url: str) -> Iterator[studio.Studio]:
     """A studio on a database and a folder of its own; the pages and the API use it."""
-    url = f"sqlite:///{tmp_path}/studio.db"
-    db.migrate(url)
-    engine = db.open_engine(url)
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    engine = db.open_engine(database_url)
     store = ArtifactStore(str(tmp_path / "artifacts"))
     opened = studio.Studio(
         queue=Queue(engine, lease_seconds=30, max_attempts=3, max_waiting_per_person=LIMIT),
