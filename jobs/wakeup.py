@@ -90,7 +90,7 @@ class _Watcher:
 
 
 def _open(engine: Engine) -> _Listener | _Watcher:
-    connection = engine.raw_connection()
-    connection.detach()
-    kind = _Listener if engine.dialect.name == "postgresql" else _Watcher
-    return kind(connection.driver_connection)
+    pooled = engine.raw_connection()
+    connection = pooled.driver_connection
+    pooled.detach()  # never again another's, for it listens
+    return (_Listener if engine.dialect.name == "postgresql" else _Watcher)(connection)
