@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,25 @@ class Cluster:
             yield self.url(name)
         finally:
             self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @contextmanager
+    def asking_for_password(self, user: str) -> Iterator[None]:
+        """Let that user in by password only."""
+        rules = self._data / "pg_hba.conf"
+        usual = rules.read_text()
+        rules.write_text(f"host all {user} all scram-sha-256\n{usual}")
+        self._reload()
+        try:
+            yield
+        finally:
+            rules.write_text(usual)
+            self._reload()
+
+    def _reload(self) -> None:
+        """Have the server read its files again, and wait until it has."""
+        ((before,),) = self.execute("SELECT pg_conf_load_time() FROM pg_reload_conf()")
+        while self.execute("SELECT pg_conf_load_time()") == [(before,)]:
+            time.sleep(0.01)
 
     def _template(self) -> str:
         if not self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{_TEMPLATE}'"):
