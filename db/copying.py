@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -17,9 +18,11 @@ from sqlalchemy import (
     Connection,
     Engine,
     MetaData,
+    PrimaryKeyConstraint,
     Row,
     Table,
     Text,
+    UniqueConstraint,
     and_,
     bindparam,
     delete,
@@ -212,37 +215,44 @@ def _all_rows(connection: Connection, table: Table) -> Any:
     return connection.execute(select(table), execution_options={"yield_per": BATCH})
 
 
+@cache
+def _identity(table: Table) -> list[Column[Any]]:
+    """What makes a row the same one: SQLite may give the number of a deleted row to another."""
+    kinds = (PrimaryKeyConstraint, UniqueConstraint)
+    constraints = [constraint for constraint in table.constraints if isinstance(constraint, kinds)]
+    unique = {column.name for constraint in constraints for column in constraint.columns}
+    return [column for column in table.c if column.name in unique]
+
+
 def _key_batches(connection: Connection, table: Table) -> Iterator[Sequence[tuple[Any, ...]]]:
-    keys = connection.execute(select(*table.primary_key.columns), execution_options={"yield_per": BATCH})
+    keys = connection.execute(select(*_identity(table)), execution_options={"yield_per": BATCH})
     for batch in keys.partitions(BATCH):
         yield [tuple(row) for row in batch]
 
 
 def _missing(snapshot: Connection, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Those of the keys that the source does not hold."""
-    held = {
-        tuple(row) for row in snapshot.execute(_with_keys(select(*table.primary_key.columns), table, keys))
-    }
+    held = {tuple(row) for row in snapshot.execute(_with_keys(select(*_identity(table)), table, keys))}
     return [key for key in keys if key not in held]
 
 
 def _with_keys(query: Any, table: Table, keys: Sequence[tuple[Any, ...]]) -> Any:
-    columns = table.primary_key.columns.values()
+    columns = _identity(table)
     if len(columns) == 1:
         return query.where(columns[0].in_([key for (key,) in keys]))
     return query.where(tuple_(*columns).in_(keys))
 
 
 def _key_of(table: Table, row: Row[Any]) -> tuple[Any, ...]:
-    return tuple(row._mapping[column.name] for column in table.primary_key.columns)
+    return tuple(row._mapping[column.name] for column in _identity(table))
 
 
 def _is_key(table: Table) -> Any:
-    return and_(*(column == bindparam(f"key_{column.name}") for column in table.primary_key.columns))
+    return and_(*(column == bindparam(f"key_{column.name}") for column in _identity(table)))
 
 
 def _named(table: Table, key: tuple[Any, ...]) -> dict[str, Any]:
-    names = [f"key_{column.name}" for column in table.primary_key.columns]
+    names = [f"key_{column.name}" for column in _identity(table)]
     return dict(zip(names, key, strict=True))
 
 

@@ -42,9 +42,7 @@ class Store:
         try:
             self._filesystem, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
-            raise StoreUnusable(
-                f"The artifact store {url} cannot be opened ({error}): check the URL."
-            ) from error
+            raise StoreUnusable(f"The store {url} cannot be opened ({error}): check the URL.") from error
         self._root = root.rstrip("/")
 
     def names(self) -> list[str]:
