@@ -21,6 +21,7 @@ from jobs.records import Job
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings
+from tests.conftest import NewDatabase
 from web import studio
 from web.api import create_api
 from web.person import RememberPerson
@@ -30,6 +31,13 @@ from weights.store import Store
 
 LIMIT = 5
 """How many waiting jobs a person may have here."""
+
+
+@pytest.fixture
+def database_url(new_sqlite: NewDatabase, tmp_path: Path) -> Iterator[str]:
+    """The pages show what they are given; that the queue gives it on PostgreSQL too is tested below them."""
+    with new_sqlite(tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
