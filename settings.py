@@ -37,7 +37,7 @@ class QueueSettings:
 class ExecutorSettings:
     device: str = "auto"
     threads: int = 0
-    poll_seconds: float = 0.2
+    poll_seconds: float = 5.0
     heartbeat_seconds: float = 5.0
     frame_seconds: float = 0.5
     checkpoint_seconds: float = 5.0

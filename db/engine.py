@@ -1,14 +1,15 @@
 """Opens databases; every statement of the house runs inside ``reading`` or ``writing``."""
 
+import select
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidatePoolError, TimeoutError
 
 from db import errors
 
@@ -18,6 +19,26 @@ BUSY_SECONDS = 10.0
 SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
 """SQLite's setting for writes that outlive a power cut, and for those that need not."""
 
+_IDLE_WRITER = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
+"""A writer frozen on its way loses its transaction, so that nobody waits for its locks."""
+
+_BEGIN = {
+    None: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    "lasting": f"BEGIN; {_IDLE_WRITER}",
+    "passing": f"BEGIN; {_IDLE_WRITER}; SET LOCAL synchronous_commit = off",
+}
+"""How PostgreSQL is told in one message what is to come."""
+
+_POSTGRESQL = {
+    "application_name": "studio",
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+"""A server that answers nothing, not even signs of life, for 15 seconds counts as gone."""
+
 
 def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
     """Open a database by its SQLAlchemy URL; it must have been through ``migrate``.
@@ -26,7 +47,9 @@ def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
         DatabaseError: the URL names no database that can be reached.
     """
     try:
-        engine = create_engine(make_url(url), pool_reset_on_return=None)
+        address = make_url(url)
+        arguments = _postgresql(address, busy_seconds) if address.get_backend_name() == "postgresql" else {}
+        engine = create_engine(address, pool_reset_on_return=None, connect_args=arguments)
     except (ArgumentError, ImportError) as error:
         raise errors.unopenable(url, str(error)) from error
     if engine.dialect.name == "sqlite":
@@ -49,7 +72,11 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
 
     A ``lasting`` one is flushed to the disk and outlives a power cut; another may be undone by it, whole and
     never alone: whatever was written later goes too. On SQLite the write lock is taken at the start, so that
-    what is read first still holds at the write.
+    what is read first still holds at the write; on PostgreSQL rows are locked one by one, and each statement
+    sees what was committed before it.
+
+    Nothing is tried again here: where the connection is cut at the end, nobody can know whether the server
+    had the whole transaction, or nothing of it.
     """
     with _explained(engine), _writer(engine, lasting) as connection, connection.begin():
         yield connection
@@ -66,7 +93,7 @@ def _explained(engine: Engine) -> Iterator[None]:
         yield
     except (IntegrityError, driver.IntegrityError):
         raise
-    except (DBAPIError, driver.Error) as error:
+    except (DBAPIError, driver.Error, TimeoutError) as error:
         raise errors.explain(engine, error) from error
 
 
@@ -94,11 +121,33 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
+def _postgresql(address: URL, busy_seconds: float) -> dict[str, Any]:
+    """What the driver is given beside the address, which has the last word."""
+    usual = {**_POSTGRESQL, "options": f"-c lock_timeout={int(busy_seconds * 1000)}"}
+    return {name: value for name, value in usual.items() if name not in address.query}
+
+
 def _prepare_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.autocommit = True  # the driver begins nothing by itself; on_begin does
+
+    @event.listens_for(engine, "checkout")
+    def on_checkout(connection: Any, _record: Any, _proxy: Any) -> None:
+        if connection.closed or _has_spoken(connection.fileno()):
+            raise InvalidatePoolError
+
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("writes") == "passing":
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+        writes = connection.get_execution_options().get("writes")
+        cast(Any, connection.connection.driver_connection).execute(_BEGIN[writes], prepare=False)
+
+
+def _has_spoken(socket: int) -> bool:
+    """Whether the server said something unasked while nobody listened: that it goes, or is gone."""
+    poll = select.poll()
+    poll.register(socket, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _switch_to_wal(connection: sqlite3.Connection, deadline: float) -> None:

@@ -1,5 +1,7 @@
 """What can be wrong with a database, each told in one sentence."""
 
+import re
+
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -10,13 +12,40 @@ class DatabaseError(Exception):
 
 
 _SENTENCES = {
-    "locked": "The database {name} is locked by another program: close that program, or try again.",
-    "readonly": "The database {name} is read-only: give this user the right to write it and its folder.",
-    "disk is full": "The disk that holds the database {name} is full: free some space.",
-    "disk i/o error": "The disk that holds the database {name} cannot be read or written: check the disk.",
-    "no such table": "The database {name} has no tables yet: start the web app, which makes them.",
-    "malformed": "The file {name} is damaged: restore it from a backup.",
+    r"is locked|LockNotAvailable|DeadlockDetected": (
+        "The database {name} is locked by another program: close that program, or try again."
+    ),
+    r"readonly|ReadOnlySqlTransaction|InsufficientPrivilege": (
+        "The database {name} is read-only: give this user the right to write it and its folder."
+    ),
+    r"disk is full|DiskFull": "The disk that holds the database {name} is full: free some space.",
+    r"disk i/o error": "The disk that holds the database {name} cannot be read or written: check the disk.",
+    r"no such table|UndefinedTable": (
+        "The database {name} has no tables yet: start the web app, which makes them."
+    ),
+    r"malformed": "The file {name} is damaged: restore it from a backup.",
+    r"password|role .* does not exist|pg_hba": (
+        "The server of {name} does not let this user in: check the user and the password in database_url."
+    ),
+    r"database .* does not exist": (
+        "The server of {name} has no such database: create it with createdb, or check database_url."
+    ),
+    r"too many (clients|connections)|connection slots|TooManyConnections|QueuePool limit": (
+        "The database {name} has no connection left: raise its server's max_connections, or start less."
+    ),
+    r"starting up|shutting down|AdminShutdown|CrashShutdown|recovery mode|CannotConnectNow": (
+        "The server of {name} is being restarted: it goes on by itself once the server is back."
+    ),
+    r"server closed|connection is (lost|closed)|terminating connection|IdleInTransaction|reset by peer": (
+        "The connection to {name} was cut: it goes on by itself once the server can be reached."
+    ),
+    r"refused|timeout expired|timed out|unreachable|resolve|no such file or directory": (
+        "No server answers at {name}: start PostgreSQL there, or check database_url."
+    ),
+    r"DataError|OutOfRange|Truncation": "The database {name} cannot hold what it was given: {reason}.",
 }
+"""By what the driver says, or by the name of its error, which is the same in every language."""
+
 _UNOPENABLE = "The database {name} cannot be opened ({reason}): check database_url and the file's rights."
 _NEWER = (
     "The database {name} was made by a newer version of this program (its schema is {revision}): "
@@ -26,18 +55,18 @@ _NEWER = (
 
 def explain(engine: Engine, error: Exception) -> DatabaseError:
     """Turn an error of the driver, or SQLAlchemy's wrapping of it, into a sentence for people."""
-    reason = str(error.orig if isinstance(error, DBAPIError) else error)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    kind, reason = type(cause).__name__, str(cause)
     name = name_of(engine)
     for symptom, sentence in _SENTENCES.items():
-        if symptom in reason.lower():
-            return DatabaseError(sentence.format(name=name))
+        if re.search(symptom, f"{kind} {reason}", re.IGNORECASE):
+            return DatabaseError(sentence.format(name=name, reason=_first_line(reason)))
     return unopenable(name, reason)
 
 
 def unopenable(name: str, reason: str) -> DatabaseError:
     """For a database that cannot be reached at all."""
-    first_line = reason.strip().splitlines()[0] if reason.strip() else "no reason given"
-    return DatabaseError(_UNOPENABLE.format(name=name, reason=first_line))
+    return DatabaseError(_UNOPENABLE.format(name=name, reason=_first_line(reason)))
 
 
 def newer(engine: Engine, revision: str) -> DatabaseError:
@@ -51,3 +80,7 @@ def name_of(engine: Engine) -> str:
     if url.get_backend_name() == "sqlite":
         return url.database or "in memory"
     return url.render_as_string(hide_password=True)
+
+
+def _first_line(reason: str) -> str:
+    return reason.strip().splitlines()[0] if reason.strip() else "no reason given"

@@ -6,7 +6,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from db import DatabaseError
 from jobs.artifacts import ArtifactStore, StoreError
@@ -70,10 +70,17 @@ class Executor:
         beat_seconds = min(self._settings.heartbeat_seconds, self._queue.lease_seconds / _BEATS_A_LEASE)
         _log.info("executor %s takes jobs on %s with %d threads", self.id, self._device, self._threads)
         try:
-            with Heart(self._queue, self._report, beat_seconds) as heart:
+            with (
+                Heart(self._queue, self._report, beat_seconds) as heart,
+                closing(self._queue.wakeup()) as wakeup,
+            ):
                 while not stop.is_set() and not self._has_ended(job_id):
-                    if not self._turn(heart, stop, job_id):
-                        stop.wait(TROUBLE_SECONDS if self._trouble else self._settings.poll_seconds)
+                    if self._turn(heart, stop, job_id):
+                        continue
+                    if self._trouble:
+                        stop.wait(TROUBLE_SECONDS)
+                    else:
+                        wakeup.wait(stop, self._settings.poll_seconds)
         finally:
             with suppress(DatabaseError):
                 self._executors.leave(self.id)

@@ -8,9 +8,12 @@ thousand jobs, another's first job starts next, and a turn, once given, is reach
 An executor that cannot draw a submitter's first job may start a later one. It costs the submitter the turn of
 the first nevertheless, and those that were left out move back by one: what a submitter gets, and when others
 are next, does not depend on which job it was.
+
+Whoever changes a line says ``enter_line`` before anything else, so that two who do it at the same time do it
+one after the other, and never wait for each other.
 """
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, String, Update, and_, bindparam, func, select, update
 
 from db import Prepared
 from db.tables import ACTIVE, WAITING, jobs, lines
@@ -18,6 +21,9 @@ from jobs.rows import upsert
 
 _APART = 2
 """How many turns lie between two jobs of one submitter."""
+_LINES = 1_818_848_883
+"""Tells these locks of PostgreSQL from other programs'."""
+_SUBMITTER_HASH = func.hashtext(bindparam("submitter", type_=String))
 
 _NEWEST_SERVED = select(func.max(lines.c.served)).where(lines.c.priority == bindparam("priority"))
 _NEWEST_GIVEN = select(lines.c.given).where(
@@ -35,6 +41,18 @@ _SERVE = Prepared(
     )
     .values(served=bindparam("turn"))
 )
+
+
+_ENTER = Prepared(select(func.pg_advisory_xact_lock(_LINES, _SUBMITTER_HASH).label("entered")))
+
+
+def enter_line(connection: Connection, submitter: str) -> None:
+    """Have the submitter's lines for oneself until the end of the transaction.
+
+    On SQLite every writer has the whole database for itself already.
+    """
+    if connection.dialect.name == "postgresql":
+        _ENTER.run(connection, {"submitter": submitter})
 
 
 def give_turn(connection: Connection, submitter: str, priority: int) -> int:

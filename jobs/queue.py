@@ -55,6 +55,7 @@ from jobs.records import (
     Result,
 )
 from jobs.rows import job_from, select_jobs, upsert
+from jobs.wakeup import Wakeup, wake
 
 _LOOKS_A_LEASE = 6
 """How often in the time of a lease a queue looks who renewed theirs, however often it is asked to."""
@@ -219,10 +220,12 @@ class Queue:
             for parameters in batch
         ]
         with writing(self._engine) as connection:
+            fairness.enter_line(connection, submitter)
             self._check_waiting(connection, submitter, len(asked))
             for job in asked:
                 turn = fairness.give_turn(connection, submitter, priority)
                 _ADD.run(connection, _row_of(job, turn))
+            wake(connection)
         return asked
 
     def again(self, job_id: str) -> Job:
@@ -235,6 +238,7 @@ class Queue:
         """
         asked = jobs.c.id == job_id
         with writing(self._engine) as connection:
+            _enter_line_of(connection, job_id)
             connection.execute(select(jobs.c.id).where(asked).with_for_update())
             job = _get(connection, job_id)
             if job.state is not JobState.FAILED or job.finished_at is None:
@@ -244,6 +248,7 @@ class Queue:
             turn = fairness.give_turn(connection, job.submitter, job.priority)
             connection.execute(_ASK_AGAIN.where(asked), {"new_turn": turn})
             connection.execute(delete(progress).where(progress.c.job_id == job_id))
+            wake(connection)
             return _get(connection, job_id)
 
     def pause(self, by: str) -> None:
@@ -261,12 +266,17 @@ class Queue:
         """Start jobs again."""
         with writing(self._engine) as connection:
             connection.execute(delete(switches).where(switches.c.name == choosing.PAUSED))
+            wake(connection)
         _log.info("the queue is resumed by %s", by)
 
     def paused(self) -> Pause | None:
         """Who paused the queue, and when; None while it goes on."""
         with reading(self._engine) as connection:
             return _paused(connection)
+
+    def wakeup(self) -> Wakeup:
+        """What an executor with nothing to do waits on."""
+        return Wakeup(self._engine)
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises JobNotFound."""
@@ -324,9 +334,11 @@ class Queue:
             JobNotFound: there is no such job.
         """
         with writing(self._engine) as connection:
+            _enter_line_of(connection, job_id)
             left = connection.execute(_CANCEL_WAITING, {"wanted": job_id, "now": self._clock()}).one_or_none()
             if left is not None:
                 fairness.close_gap(connection, *left)
+                wake(connection)
                 _FORGET_FRAME.run(connection, {"held_id": job_id})
             else:
                 connection.execute(
@@ -346,6 +358,7 @@ class Queue:
             if job_id is None:
                 row = choosing.start(connection, lease, able, self._keep_weights)
             else:
+                _enter_line_of(connection, job_id)
                 row = choosing.start_chosen(connection, lease, job_id)
         return None if row is None else Claim(job_from(row), row["token"], row["checkpoint"])
 
@@ -408,6 +421,7 @@ class Queue:
         with writing(self._engine, lasting=False) as connection:
             self._put_back(connection, claim, AttemptOutcome.HANDED_BACK, attempts=jobs.c.attempts - 1)
             _forget_frames(connection, [claim.job.id])
+            wake(connection)
 
     def retry(self, claim: Claim, error: str) -> None:
         """The attempt failed: hand the job back for a fresh start, or fail it when no attempt is left.
@@ -420,6 +434,7 @@ class Queue:
             if _run(connection, claim, tired, now=self._clock(), reason=error) == 0:
                 self._put_back(connection, claim, AttemptOutcome.FAILED, error, checkpoint=None)
             _forget_frames(connection, [claim.job.id])
+            wake(connection)
 
     def expire(self) -> int:
         """Take back the jobs whose executors fell silent, the attempt counted; returns how many.
@@ -441,6 +456,7 @@ class Queue:
             for row in rows:
                 self._take_back(connection, row)
             _forget_frames(connection, [row.id for row in rows])
+            wake(connection)
         return len(rows)
 
     def leftovers(self) -> list[Job]:
@@ -564,6 +580,12 @@ def _get(connection: Connection, job_id: str) -> Job:
     if row is None:
         raise JobNotFound(job_id)
     return job_from(row)
+
+
+def _enter_line_of(connection: Connection, job_id: str) -> None:
+    submitter = connection.execute(select(jobs.c.submitter).where(jobs.c.id == job_id)).scalar()
+    if submitter is not None:
+        fairness.enter_line(connection, submitter)
 
 
 def _count_ahead(connection: Connection, job_id: str) -> int:

@@ -4,16 +4,21 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, insert, select
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, insert, inspect, select
+from sqlalchemy.engine import make_url
 
 import db
 from db import tables
+from settings import ROOT
+from tests.postgresql import Cluster, running_cluster
 
 
 @pytest.fixture
@@ -26,12 +31,38 @@ def url(file: Path) -> str:
     return f"sqlite:///{file}"
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database without tables."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("url")
+    else:
+        with request.getfixturevalue("cluster").database(migrated=False) as url:
+            yield url
+
+
+@pytest.fixture
+def any_engine(new_url: str) -> Iterator[Engine]:
+    """On SQLite or PostgreSQL."""
+    db.migrate(new_url)
+    engine = db.open_engine(new_url)
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
+    """On SQLite."""
     db.migrate(url)
     engine = db.open_engine(url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def postgresql(cluster: Cluster) -> Iterator[str]:
+    with cluster.database() as url:
+        yield url
 
 
 def executor_row(name: str, when: datetime) -> dict[str, object]:
@@ -51,43 +82,59 @@ def names(engine: Engine) -> list[str]:
         return list(connection.execute(select(tables.executors.c.id)).scalars())
 
 
-def test_the_migrations_build_what_the_tables_say(engine: Engine) -> None:
-    with db.reading(engine) as connection:
+def test_the_migrations_build_what_the_tables_say(any_engine: Engine) -> None:
+    with db.reading(any_engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
 
 
-def test_migrating_twice_keeps_the_data(engine: Engine, url: str) -> None:
-    with db.writing(engine) as connection:
+def test_migrating_twice_keeps_the_data(any_engine: Engine, new_url: str) -> None:
+    with db.writing(any_engine) as connection:
         connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
 
-    db.migrate(url)
+    db.migrate(new_url)
 
-    assert names(engine) == ["one"]
+    assert names(any_engine) == ["one"]
 
 
-def test_going_back_a_version_and_forth_again_keeps_the_jobs(engine: Engine) -> None:
-    with db.writing(engine) as connection:
+def test_going_back_a_version_and_forth_again_keeps_the_jobs(any_engine: Engine) -> None:
+    with db.writing(any_engine) as connection:
         connection.execute(insert(tables.jobs), running_job())
     config = Config()
     config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
     for go, version in ((command.downgrade, "0002"), (command.upgrade, "head")):
-        with db.writing(engine) as connection:
+        with db.writing(any_engine) as connection:
             config.attributes["connection"] = connection
             go(config, version)
             if version == "0002":
                 expires = connection.exec_driver_sql("SELECT lease_expires_at FROM jobs").scalar()
                 assert expires is not None, "a running job can be taken back there too"
 
-    with db.reading(engine) as connection:
+    with db.reading(any_engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
         assert connection.execute(select(tables.jobs.c.id, tables.jobs.c.beats)).all() == [("one", 0)]
 
 
-def test_processes_that_start_together_migrate_once(url: str) -> None:
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as processes:
-        list(processes.map(db.migrate, [url] * 8))
+def test_every_migration_can_be_taken_back(any_engine: Engine, new_url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "db" / "migrations"))
+    for revision in [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]:
+        with db.writing(any_engine) as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "-1")
+            assert MigrationContext.configure(connection).get_current_revision() != revision
+    with db.reading(any_engine) as connection:
+        assert inspect(connection).get_table_names() == ["alembic_version"]
 
-    assert names(db.open_engine(url)) == []
+    db.migrate(new_url)
+
+    assert names(any_engine) == []
+
+
+def test_processes_that_start_together_migrate_once(new_url: str) -> None:
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as processes:
+        list(processes.map(db.migrate, [new_url] * 8))
+
+    assert names(db.open_engine(new_url)) == []
 
 
 def test_only_what_must_outlive_a_power_cut_waits_for_the_disk(engine: Engine) -> None:
@@ -99,32 +146,32 @@ def test_only_what_must_outlive_a_power_cut_waits_for_the_disk(engine: Engine) -
         assert flushes == (full if lasting else normal)
 
 
-def test_a_failed_write_leaves_nothing(engine: Engine) -> None:
+def test_a_failed_write_leaves_nothing(any_engine: Engine) -> None:
     row = executor_row("one", datetime.now(UTC))
 
-    with pytest.raises(db.DatabaseError), db.writing(engine) as connection:  # noqa: PT012
+    with pytest.raises(db.DatabaseError), db.writing(any_engine) as connection:  # noqa: PT012
         connection.execute(insert(tables.executors), row)
         connection.exec_driver_sql("SELECT * FROM nowhere")
 
-    assert names(engine) == []
+    assert names(any_engine) == []
 
 
-def test_readers_see_one_moment_while_others_write(engine: Engine) -> None:
-    with db.reading(engine) as reader:
+def test_readers_see_one_moment_while_others_write(any_engine: Engine) -> None:
+    with db.reading(any_engine) as reader:
         reader.execute(select(tables.executors)).all()
-        with db.writing(engine) as connection:
+        with db.writing(any_engine) as connection:
             connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
         assert reader.execute(select(tables.executors)).all() == []
 
-    assert names(engine) == ["one"]
+    assert names(any_engine) == ["one"]
 
 
-def test_moments_come_back_in_utc(engine: Engine) -> None:
+def test_moments_come_back_in_utc(any_engine: Engine) -> None:
     moment = datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=timezone(timedelta(hours=5)))
-    with db.writing(engine) as connection:
+    with db.writing(any_engine) as connection:
         connection.execute(insert(tables.executors), executor_row("one", moment))
 
-    with db.reading(engine) as connection:
+    with db.reading(any_engine) as connection:
         seen = connection.execute(select(tables.executors.c.seen_at)).scalar_one()
     assert (seen, seen.tzinfo) == (moment, UTC)
 
@@ -155,12 +202,12 @@ def test_a_read_only_database_is_told_and_can_be_read(engine: Engine, file: Path
     assert names(db.open_engine(read_only)) == []
 
 
-def test_a_database_of_a_newer_version_is_told(engine: Engine, url: str) -> None:
-    with db.writing(engine) as connection:
+def test_a_database_of_a_newer_version_is_told(any_engine: Engine, new_url: str) -> None:
+    with db.writing(any_engine) as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
 
     with pytest.raises(db.DatabaseError, match="made by a newer version of this program"):
-        db.migrate(url)
+        db.migrate(new_url)
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
@@ -209,3 +256,96 @@ def test_a_damaged_file_is_told(engine: Engine, file: Path, url: str) -> None:
 
     with pytest.raises(db.DatabaseError, match="is damaged: restore it"):
         names(db.open_engine(url))
+
+
+def test_a_table_locked_by_another_program_is_told(postgresql: str) -> None:
+    impatient = db.open_engine(postgresql, busy_seconds=0.05)
+    row = executor_row("one", datetime.now(UTC))
+
+    with db.writing(db.open_engine(postgresql)) as connection:
+        connection.exec_driver_sql("LOCK TABLE executors")
+        with (  # noqa: PT012
+            pytest.raises(db.DatabaseError, match="is locked by another program"),
+            db.writing(impatient) as waiting,
+        ):
+            waiting.execute(insert(tables.executors), row)
+
+    with db.writing(impatient) as connection:
+        connection.execute(insert(tables.executors), row)
+
+
+def test_only_what_must_outlive_a_power_cut_waits_for_postgresqls_disk(tmp_path: Path) -> None:
+    with running_cluster(lasting=True) as cluster:
+        engine = db.open_engine(cluster.url())
+        for lasting in (True, False, False, True):
+            with db.writing(engine, lasting=lasting) as connection:
+                assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == (
+                    "on" if lasting else "off"
+                )
+
+
+def test_a_reader_cannot_write(postgresql: str) -> None:
+    with (
+        pytest.raises(db.DatabaseError, match="is read-only"),
+        db.reading(db.open_engine(postgresql)) as connection,
+    ):
+        connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
+
+
+def test_a_writer_that_is_frozen_keeps_nobody_waiting(postgresql: str, cluster: Cluster) -> None:
+    """Its transaction is taken from it; without that its locks would hold the others up."""
+    with db.writing(db.open_engine(postgresql)) as connection:
+        limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+
+    assert limit == "10s"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"port": 1}, "No server answers at postgresql"),
+        ({"database": "nowhere"}, "has no such database: create it with createdb"),
+        ({"username": "nobody"}, "does not let this user in: check the user and the password"),
+        ({"host": "no.such.host.invalid"}, "No server answers at postgresql"),
+    ],
+)
+def test_what_hinders_the_way_to_postgresql_is_told(
+    postgresql: str, change: dict[str, Any], sentence: str
+) -> None:
+    url = make_url(postgresql).set(**change).render_as_string(hide_password=False)
+
+    with pytest.raises(db.DatabaseError, match=sentence):
+        db.migrate(url)
+
+
+def test_a_wrong_password_is_told_and_not_shown(cluster: Cluster, postgresql: str) -> None:
+    cluster.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+    try:
+        with cluster.asking_for_password("locked"):
+            url = (
+                make_url(postgresql)
+                .set(username="locked", password="wrong")
+                .render_as_string(hide_password=False)
+            )
+            with pytest.raises(db.DatabaseError, match="does not let this user in") as told:
+                db.migrate(url)
+    finally:
+        cluster.execute("DROP ROLE locked")
+    assert "wrong" not in str(told.value)
+
+
+def test_a_server_without_a_connection_left_is_told(cluster: Cluster, postgresql: str) -> None:
+    cluster.execute("CREATE ROLE crowd LOGIN CONNECTION LIMIT 1")
+    try:
+        engine = db.open_engine(
+            make_url(postgresql).set(username="crowd").render_as_string(hide_password=False)
+        )
+        with (
+            pytest.raises(db.DatabaseError, match="has no connection left"),
+            db.reading(engine),
+            db.reading(engine),
+        ):
+            pass
+        engine.dispose()
+    finally:
+        cluster.execute("DROP ROLE crowd")

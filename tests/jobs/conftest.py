@@ -49,13 +49,6 @@ def clock() -> TurnableClock:
 
 
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/studio.db"
-    db.migrate(url)
-    return url
-
-
-@pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = db.open_engine(database_url)
     yield engine

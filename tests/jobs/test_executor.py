@@ -23,10 +23,10 @@ from tests.jobs.processes import load, quick_settings, wait_until
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> list[str]:
-    arguments = quick_settings(tmp_path, "queue.max_attempts=2", "queue.lease_seconds=30")
-    db.migrate(load(arguments).database_url)
-    return arguments
+def arguments(tmp_path: Path, database_url: str) -> list[str]:
+    return quick_settings(
+        tmp_path, f"database_url={database_url}", "queue.max_attempts=2", "queue.lease_seconds=30"
+    )
 
 
 @pytest.fixture

@@ -28,10 +28,8 @@ EXECUTORS = 3
 
 
 @pytest.fixture
-def arguments(tmp_path: Path) -> list[str]:
-    arguments = quick_settings(tmp_path)
-    db.migrate(load(arguments).database_url)
-    return arguments
+def arguments(tmp_path: Path, database_url: str) -> list[str]:
+    return quick_settings(tmp_path, f"database_url={database_url}")
 
 
 @pytest.fixture

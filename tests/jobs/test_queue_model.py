@@ -1,19 +1,28 @@
 """The queue against a model of it, in any order of events."""
 
-import shutil
-import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 import db
 from jobs.clock import utc_now
 from jobs.queue import LeaseLost, NotFailed, Queue, TooManyWaiting
 from jobs.records import ANYTHING, Capabilities, Claim, JobState, Progress, Result
+from tests.conftest import NewDatabase
 from tests.jobs.conftest import TurnableClock, outcomes
 
 LEASE_SECONDS = 10.0
@@ -156,6 +165,8 @@ class Model:
 
 
 class QueueMachine(RuleBasedStateMachine):
+    new_database: Callable[[], AbstractContextManager[str]]
+
     ids = Bundle("ids")
     claims = Bundle("claims")
     sets = st.frozensets(st.sampled_from("uvw"))
@@ -163,10 +174,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        url = f"sqlite:///{self.folder}/studio.db"
-        db.migrate(url)
-        self.engine = db.open_engine(url)
+        self.opened = ExitStack()
+        self.engine = db.open_engine(self.opened.enter_context(self.new_database()))
         self.clock = TurnableClock()
         self.queue = Queue(
             self.engine,
@@ -181,7 +190,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.engine.dispose()
-        shutil.rmtree(self.folder)
+        self.opened.close()
 
     @rule(
         target=ids,
@@ -360,5 +369,13 @@ class QueueMachine(RuleBasedStateMachine):
         return self.model.jobs[claim.job.id].token == claim.token
 
 
-TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+def test_the_queue_does_what_its_model_says(
+    new_database: NewDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    class Machine(QueueMachine):
+        def new_database(self) -> AbstractContextManager[str]:
+            return new_database(tmp_path_factory.mktemp("queue"))
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=20, stateful_step_count=30, deadline=None)
+    )

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import event
 
 import db
 from generators import registry
@@ -22,6 +21,7 @@ from jobs.records import Job
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings
+from tests.conftest import NewDatabase
 from web import studio
 from web.api import create_api
 from web.person import RememberPerson
@@ -34,12 +34,16 @@ LIMIT = 5
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[studio.Studio]:
+def database_url(new_sqlite: NewDatabase, tmp_path: Path) -> Iterator[str]:
+    """The pages show what they are given; that the queue gives it on PostgreSQL too is tested below them."""
+    with new_sqlite(tmp_path) as url:
+        yield url
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> Iterator[studio.Studio]:
     """A studio on a database and a folder of its own; the pages and the API use it."""
-    url = f"sqlite:///{tmp_path}/studio.db"
-    db.migrate(url)
-    engine = db.open_engine(url)
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    engine = db.open_engine(database_url)
     store = ArtifactStore(str(tmp_path / "artifacts"))
     opened = studio.Studio(
         queue=Queue(engine, lease_seconds=30, max_attempts=3, max_waiting_per_person=LIMIT),

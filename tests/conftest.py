@@ -1,0 +1,49 @@
+"""Databases for the tests: what is asked of the queue is asked of it on SQLite and on PostgreSQL."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+import db
+from tests.postgresql import Cluster, running_cluster
+
+NewDatabase = Callable[[Path], AbstractContextManager[str]]
+"""Gives the address of a new database with the studio's tables; a file would lie in the folder."""
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """PostgreSQL for all tests; one that stops the server starts another for itself."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+    template = tmp_path_factory.mktemp("template") / "studio.db"
+    db.migrate(f"sqlite:///{template}")
+
+    @contextmanager
+    def new(folder: Path) -> Iterator[str]:
+        shutil.copy(template, folder / "studio.db")
+        yield f"sqlite:///{folder}/studio.db"
+
+    return new
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest) -> NewDatabase:
+    if request.param == "sqlite":
+        new_sqlite: NewDatabase = request.getfixturevalue("new_sqlite")
+        return new_sqlite
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return lambda _folder: cluster.database()
+
+
+@pytest.fixture
+def database_url(new_database: NewDatabase, tmp_path: Path) -> Iterator[str]:
+    with new_database(tmp_path) as url:
+        yield url

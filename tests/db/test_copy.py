@@ -1,0 +1,279 @@
+"""``python -m db copy`` as people run it: all arrives, and the studio goes on at its new place."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, insert, select
+
+import db
+from db import copying, tables
+from jobs.artifacts import ArtifactStore
+from jobs.queue import Queue
+from jobs.records import JobState, Result, Verdict
+from jobs.votes import Votes
+from settings import ROOT
+from tests.conftest import NewDatabase
+from tests.postgresql import Cluster
+
+PROMPT = "ein grüner Kreis \N{ARTIST PALETTE}\n'\"; --"
+SPEC = {"prompt": PROMPT, "weights": "sandbox", "like": ["a", None], "x": 0.1}
+
+
+@pytest.fixture
+def source(new_sqlite: NewDatabase, tmp_path: Path) -> Iterator[str]:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    with new_sqlite(folder) as url:
+        yield url
+
+
+@pytest.fixture
+def target(cluster: Cluster) -> Iterator[str]:
+    with cluster.database(migrated=False) as url:
+        yield url
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "db", *arguments]
+
+
+def copy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command("copy", *arguments), cwd=ROOT, capture_output=True, text=True)
+
+
+def copy_well(*arguments: str) -> str:
+    done = copy(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def open_queue(url: str) -> Queue:
+    return Queue(db.open_engine(url), lease_seconds=30, max_attempts=3, max_waiting_per_person=100_000)
+
+
+def content(url: str) -> dict[str, list[tuple[Any, ...]]]:
+    with db.reading(db.open_engine(url)) as connection:
+        return {
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for table in copying.TABLES
+        }
+
+
+def live_in(url: str, store: ArtifactStore) -> None:
+    """A studio with something of everything that people do."""
+    queue = open_queue(url)
+    queue.enqueue_all("numpy", [SPEC] * 6, submitter="Ömer")
+    queue.enqueue("numpy", SPEC, submitter="ann", priority=5)
+    for number in range(3):
+        claim = queue.claim("executor")
+        assert claim is not None
+        data = bytes([number]) * 3_000_000
+        names = [store.publish(claim.job.id, name, data) for name in ("a.png", "a.gif")]
+        queue.finish(claim, Result(*names, 1.25, {"score": 0.1 + 0.2}, 64, 48))
+    failed = queue.claim("executor")
+    assert failed is not None
+    queue.fail(failed, "It cannot be drawn.")
+    queue.claim("executor that goes on meanwhile")
+    low, high, _ = (job.id for job in queue.search(state=JobState.SUCCEEDED).items)
+    Votes(db.open_engine(url)).cast("bob", low, high, Verdict.NEITHER)
+
+
+def test_a_living_studio_moves_to_postgresql_and_back_whole(source: str, target: str, tmp_path: Path) -> None:
+    stores = [str(tmp_path / name) for name in ("files", "copied files", "files again")]
+    live_in(source, ArtifactStore(stores[0]))
+    back = f"sqlite:///{tmp_path}/back.db"
+
+    told = copy_well(source, target, "--artifacts-from", stores[0], "--artifacts-to", stores[1])
+    copy_well(target, back, "--artifacts-from", stores[1], "--artifacts-to", stores[2])
+
+    assert content(source) == content(target) == content(back)
+    assert re.search(r"^jobs +7 +7 +[0-9a-f]{16}$", told, re.MULTILINE)
+    assert re.search(r"^files +6 +6 +each the same, 18.0 MB$", told, re.MULTILINE)
+    for queue in (open_queue(url) for url in (source, target, back)):
+        for job in queue.search(state=JobState.SUCCEEDED).items:
+            assert job.result is not None
+            for store in map(ArtifactStore, stores):
+                assert store.read(job.result.image) == ArtifactStore(stores[0]).read(job.result.image)
+
+
+def test_the_queue_goes_on_in_the_copy(source: str, target: str, tmp_path: Path) -> None:
+    live_in(source, ArtifactStore(str(tmp_path / "files")))
+    copy_well(source, target)
+
+    for url in (source, target):
+        queue = open_queue(url)
+        queue.enqueue("numpy", SPEC, submitter="new")
+        assert [queue.claim("executor").job.submitter for _ in range(3)] == ["new", "Ömer", "Ömer"]
+    highest = [max(row[0] for row in content(url)["jobs"]) for url in (source, target)]
+    assert highest == [8, 8], "new jobs are numbered after the copied ones"
+
+
+def test_a_copy_that_is_killed_goes_on_and_ends_the_same(source: str, target: str) -> None:
+    queue = open_queue(source)
+    queue.enqueue_all("numpy", [SPEC] * 12_000, submitter="ann")
+    db.migrate(target)
+
+    process = subprocess.Popen(command("copy", source, target), cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (held := open_queue(target).counts().waiting) >= 1000:
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+    held = open_queue(target).counts().waiting
+    assert held < 12_000, "it was killed on its way"
+    queue.cancel(queue.search(per_page=1).items[0].id)  # life goes on meanwhile
+
+    told = copy_well(source, target)
+
+    assert content(source) == content(target)
+    assert re.search(r"^jobs +12,000 +12,000 +[0-9a-f]{16}$", told, re.MULTILINE)
+
+
+def test_a_second_copy_brings_what_changed_since(source: str, target: str, tmp_path: Path) -> None:
+    stores = [str(tmp_path / name) for name in ("files", "copied files")]
+    live_in(source, ArtifactStore(stores[0]))
+    arguments = (source, target, "--artifacts-from", stores[0], "--artifacts-to", stores[1])
+    copy_well(*arguments)
+    queue = open_queue(source)
+    queue.cancel(queue.search(state=JobState.QUEUED).items[0].id)
+    queue.enqueue("numpy", SPEC, submitter="new")
+    damaged = ArtifactStore(stores[1])
+    name = queue.search(state=JobState.SUCCEEDED).items[0].result.image
+    damaged.put(name, b"x" * 3_000_000)  # of the same size
+
+    copy_well(*arguments)
+
+    assert content(source) == content(target)
+    assert damaged.read(name) == ArtifactStore(stores[0]).read(name)
+
+
+def test_a_studio_of_its_own_is_no_target(source: str, target: str) -> None:
+    db.migrate(target)
+    open_queue(source).enqueue("numpy", SPEC, submitter="ann")
+    other = open_queue(target).enqueue("numpy", SPEC, submitter="bob")
+
+    refused = copy(source, target)
+
+    assert refused.returncode == 1
+    assert "holds 1 jobs that" in refused.stderr
+    assert "choose an empty database" in refused.stderr
+    assert [row[1] for row in content(target)["jobs"]] == [other.id]
+
+
+def test_a_number_that_was_given_again_is_another_job(source: str, target: str) -> None:
+    """SQLite gives the number of a deleted job to the next one."""
+    open_queue(source).enqueue("numpy", SPEC, submitter="ann")
+    db.migrate(target)
+    engines = db.open_engine(source), db.open_engine(target)
+    copying.copy_rows(*engines, lambda _rows: None)  # and not noted as complete
+    with db.writing(engines[0]) as connection:
+        connection.execute(delete(tables.jobs))
+    again = open_queue(source).enqueue("numpy", SPEC, submitter="bob")
+
+    copy_well(source, target)
+
+    assert [row[:2] for row in content(target)["jobs"]] == [(1, again.id)]
+
+
+def test_files_that_results_name_and_nobody_has_are_told(source: str, target: str, tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path / "files"))
+    live_in(source, store)
+    done = open_queue(source).search(state=JobState.SUCCEEDED).items[0]
+    assert done.result is not None
+    store.delete(done.result.image)
+    stores = ("--artifacts-from", str(tmp_path / "files"), "--artifacts-to", str(tmp_path / "copy"))
+
+    told = copy(source, target, *stores)
+
+    assert told.returncode == 1
+    assert "1 files that results name are not in the source's store" in told.stderr
+
+
+def test_what_the_target_cannot_hold_is_told(source: str, target: str) -> None:
+    open_queue(source).enqueue("numpy", SPEC, submitter="x" * 200)
+
+    told = copy(source, target)
+
+    assert told.returncode == 1
+    assert "cannot hold what it was given: value too long" in told.stderr
+    assert told.stderr.count("Traceback") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["sqlite:///{0}/a.db", "nonsense"], "cannot be opened"),
+        (["sqlite:///{0}/a.db", "sqlite:///{0}/b.db", "--artifacts-to", "{0}"], "go together: give both"),
+        (
+            [
+                "sqlite:///{0}/a.db",
+                "sqlite:///{0}/b.db",
+                "--artifacts-to",
+                "{0}",
+                "--artifacts-from",
+                "no://store",
+            ],
+            "The store no://store cannot be opened",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_told(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    told = copy(*(argument.format(tmp_path) for argument in arguments))
+
+    assert told.returncode != 0
+    assert sentence in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_migrate_makes_the_tables(target: str) -> None:
+    assert subprocess.run(command("migrate", target), cwd=ROOT).returncode == 0
+
+    assert open_queue(target).counts().waiting == 0
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+PLAIN = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | FLOATS | WORDS
+JSON = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner), max_leaves=8)
+PRESETS = st.tuples(WORDS, st.dictionaries(WORDS, JSON))
+MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    presets=st.lists(PRESETS, max_size=4, unique_by=lambda preset: preset[0]),
+    moments=st.lists(MOMENTS, min_size=1, max_size=4),
+    seconds=st.floats(0, 1e9),
+)
+def test_every_value_survives_the_way_there_and_back(
+    cluster: Cluster,
+    new_sqlite: NewDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+    presets: list[tuple[str, dict[str, Any]]],
+    moments: list[datetime],
+    seconds: float,
+) -> None:
+    folders = [tmp_path_factory.mktemp("side") for _ in range(2)]
+    with new_sqlite(folders[0]) as here, cluster.database() as there, new_sqlite(folders[1]) as back:
+        with db.writing(db.open_engine(here)) as connection:
+            for name, parameters in presets:
+                row = {"submitter": name, "generator": "g", "weights": "w", "name": name}
+                row["parameters"] = parameters
+                connection.execute(insert(tables.presets), row)
+            for number, moment in enumerate(moments):
+                row = {"name": f"switch {number}", "changed_by": "ann", "changed_at": moment}
+                connection.execute(insert(tables.switches), row)
+        open_queue(here).enqueue("g", SPEC | {"seconds": seconds}, submitter="ann")
+        for one, other in ((here, there), (there, back)):
+            copied = copying.copy_rows(db.open_engine(one), db.open_engine(other), lambda _rows: None)
+            assert all(each.is_whole for each in copied)
+        assert content(here) == content(there) == content(back)
