@@ -37,7 +37,7 @@ def open_studio() -> studio.Studio:
     """Ready the database and hand the pages all that they work with. Raises DatabaseError, StoreError."""
     db.migrate(settings.database_url)
     engine = db.open_engine(settings.database_url)
-    artifacts = ArtifactStore(settings.artifact_url)
+    artifacts = ArtifactStore(settings.artifact_url, settings.artifact_options)
     weights_dir = Path(settings.weights_dir)
     gallery = Gallery(engine, artifacts)
     try:

@@ -50,8 +50,12 @@ def queue(engine: Engine, clock: TurnableClock) -> Queue:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(str(tmp_path / "artifacts"))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    """In a folder, or where a test asks for it, in the object store."""
+    if getattr(request, "param", "folder") == "folder":
+        return ArtifactStore(str(tmp_path / "artifacts"))
+    objects = request.getfixturevalue("object_store")
+    return ArtifactStore(objects.place(), objects.options())
 
 
 @pytest.fixture
