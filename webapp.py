@@ -58,6 +58,7 @@ def open_studio() -> studio.Studio:
         weights=WeightsDesk(Store(weights_dir, catalogue.entries())),
         may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
+        signs_links=settings.web.artifact_links == "signed",
     )
 
 

@@ -152,24 +152,21 @@ class ArtifactStore:
         """All files in a folder and its folders, by name. Raises StoreError, ValueError."""
         with self._explained("listed"):
             found = self._call("find", self._path(_checked(folder)), detail=True)
-            return [self._stored(info) for _, info in sorted(found.items())]
+            return [self._stored(info) for _, info in sorted(found.items()) if info["type"] == "file"]
 
-    def signed_link(self, name: str, *, seconds: int, kind: str, saved_as: str) -> str | None:
+    def signed_link(self, name: str, *, seconds: int, kind: str, disposition: str) -> str | None:
         """An address at which anybody gets the file for some seconds; None where the store gives none.
 
         Args:
             name: the file's full name.
             seconds: how long the address holds.
             kind: the media type that it answers with, where the store can be told.
-            saved_as: the name under which a browser saves it, likewise.
+            disposition: what its ``Content-Disposition`` says, likewise.
 
         Raises:
             StoreError, ValueError.
         """
-        answers = {
-            "ResponseContentType": kind,
-            "ResponseContentDisposition": f'inline; filename="{saved_as}"',
-        }
+        answers = {"ResponseContentType": kind, "ResponseContentDisposition": disposition}
         told = answers if "s3" in self._filesystem.protocol else {}
         with self._explained("read"):
             try:

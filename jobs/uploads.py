@@ -65,13 +65,18 @@ class Uploads:
         image = _read_mask(data) if mask else _read_picture(data)
         png = pictures.png(np.asarray(image))
         reference = hashlib.sha256(png).hexdigest()
-        if not self.has(reference):
-            self._store.put(_name(reference), png)
+        self._store.put(_name(reference), png)  # again, so that a sweep takes it for new
         return Upload(reference, *image.size)
 
     def has(self, reference: str) -> bool:
-        """Whether that picture was handed in."""
+        """Whether that picture was handed in. Raises StoreError."""
         return _is_reference(reference) and self._store.exists(_name(reference))
+
+    def name_of(self, reference: str) -> str:
+        """The artifact name of a picture that was handed in. Raises UploadNotFound, StoreError."""
+        if not self.has(reference):
+            raise UploadNotFound(reference)
+        return _name(reference)
 
     def read(self, reference: str) -> bytes:
         """The picture as PNG. Raises UploadNotFound, StoreError."""

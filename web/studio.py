@@ -105,6 +105,7 @@ class Studio:
 
     ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
     parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
+    ``signs_links``: files come from the store itself where it signs links, not through this server.
     """
 
     queue: Queue
@@ -120,6 +121,7 @@ class Studio:
     weights: WeightsDesk
     may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
+    signs_links: bool = False
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
         """Check what is asked and put it into the queue, ``count`` times with one seed after the other.

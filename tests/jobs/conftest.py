@@ -11,6 +11,9 @@ from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import Job, Result
 
+everywhere = pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+"""Runs a test on a folder and on an object store."""
+
 
 class TurnableClock:
     """Stands still until it is turned."""
