@@ -149,10 +149,14 @@ class ArtifactStore:
         return True
 
     def files(self, folder: str) -> list[Stored]:
-        """All files in a folder and its folders, by name. Raises StoreError, ValueError."""
+        """All files in a folder and its folders, by name; others than artifacts are passed over.
+
+        Raises StoreError, ValueError.
+        """
         with self._explained("listed"):
             found = self._call("find", self._path(_checked(folder)), detail=True)
-            return [self._stored(info) for _, info in sorted(found.items()) if info["type"] == "file"]
+            files = (self._stored(info) for _, info in sorted(found.items()) if info["type"] == "file")
+            return [file for file in files if _NAME.fullmatch(file.name)]
 
     def signed_link(self, name: str, *, seconds: int, kind: str, disposition: str) -> str | None:
         """An address at which anybody gets the file for some seconds; None where the store gives none.

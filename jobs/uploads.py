@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs import pictures
-from jobs.artifacts import ArtifactNotFound, ArtifactStore
+from jobs.artifacts import UPLOADS, ArtifactNotFound, ArtifactStore
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -117,7 +117,7 @@ def _is_reference(text: str) -> bool:
 
 
 def _name(reference: str) -> str:
-    return f"uploads/{reference}.png"
+    return f"{UPLOADS}/{reference}.png"
 
 
 def _read_picture(data: bytes) -> Image.Image:
