@@ -119,7 +119,7 @@ def _parse(assignment: str) -> DictConfig:
         raise SettingsError(f"'{assignment}' sets nothing: write name=value, for example web.port=8501.")
     try:
         return OmegaConf.from_dotlist([assignment])
-    except YAMLError as error:
+    except (YAMLError, OmegaConfBaseException) as error:
         name = assignment.partition("=")[0]
         raise SettingsError(f"The value of '{name}' cannot be read as YAML.") from error
 
