@@ -89,7 +89,9 @@ def open_desk(settings: Settings) -> Desk:
     engine = db.open_engine(settings.database_url)
     queue = Queue(engine, **vars(settings.queue))
     executors = Executors(engine, alive_seconds=settings.queue.lease_seconds)
-    return Desk(settings, engine, queue, executors, ArtifactStore(settings.artifact_url))
+    return Desk(
+        settings, engine, queue, executors, ArtifactStore(settings.artifact_url, settings.artifact_options)
+    )
 
 
 class Order:

@@ -61,7 +61,7 @@ def open_executor(settings: Settings, engine: Engine) -> Executor:
     if settings.executor.threads > 0:
         torch.set_num_threads(settings.executor.threads)
     device = _choose_device(settings.executor.device)
-    store = ArtifactStore(settings.artifact_url)
+    store = ArtifactStore(settings.artifact_url, settings.artifact_options)
     return Executor(
         Queue(engine, **vars(settings.queue)),
         Executors(engine, alive_seconds=settings.queue.lease_seconds),

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,6 +23,7 @@ class WebSettings:
     host: str = "localhost"
     port: int = 8501
     manage_weights: bool | None = None
+    artifact_links: Literal["proxied", "signed"] = "proxied"
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Settings:
     data_dir: str = "data"
     database_url: str = "sqlite:///${data_dir}/studio.db"
     artifact_url: str = "${data_dir}/artifacts"
+    artifact_options: dict[str, Any] = field(default_factory=dict, repr=False)
     weights_dir: str = "res/weights"
     web: WebSettings = field(default_factory=WebSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
@@ -98,7 +100,9 @@ def load_settings(
         return cast(Settings, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         setting = f"The setting '{error.full_key}'" if error.full_key else "A setting"
-        raise SettingsError(f"{setting} cannot be used: {str(error).splitlines()[0]}.") from error
+        is_secret = str(error.full_key).startswith("artifact_options.")
+        reason = "its value cannot be read" if is_secret else str(error).splitlines()[0]
+        raise SettingsError(f"{setting} cannot be used: {reason}.") from error
 
 
 def _read(file: Path) -> DictConfig:
@@ -117,8 +121,9 @@ def _parse(assignment: str) -> DictConfig:
         raise SettingsError(f"'{assignment}' sets nothing: write name=value, for example web.port=8501.")
     try:
         return OmegaConf.from_dotlist([assignment])
-    except YAMLError as error:
-        raise SettingsError(f"The value in '{assignment}' cannot be read as YAML.") from error
+    except (YAMLError, OmegaConfBaseException) as error:
+        name = assignment.partition("=")[0]
+        raise SettingsError(f"The value of '{name}' cannot be read as YAML.") from error
 
 
 def _check_bounds(settings: DictConfig) -> None:

@@ -37,7 +37,7 @@ def open_studio() -> studio.Studio:
     """Ready the database and hand the pages all that they work with. Raises DatabaseError, StoreError."""
     db.migrate(settings.database_url)
     engine = db.open_engine(settings.database_url)
-    artifacts = ArtifactStore(settings.artifact_url)
+    artifacts = ArtifactStore(settings.artifact_url, settings.artifact_options)
     weights_dir = Path(settings.weights_dir)
     gallery = Gallery(engine, artifacts)
     try:
@@ -59,6 +59,7 @@ def open_studio() -> studio.Studio:
         may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
         least_memory=registry.least_memory,
+        signs_links=settings.web.artifact_links == "signed",
     )
 
 

@@ -27,15 +27,32 @@ def read(store: ArtifactStore, job: Job, export: Export) -> bytes:
         ArtifactNotFound: the job's files were deleted.
         StoreError: the store cannot be read or written.
     """
-    assert job.result is not None
-    if export is Export.PNG:
-        return store.read(job.result.image)
-    if export is Export.GIF:
-        return store.read(job.result.animation)
+    name = name_of(job, export)
     try:
-        return store.read(f"jobs/{job.id}/{export}")
+        return store.read(name)
     except ArtifactNotFound:
+        if name in (name_of(job, Export.PNG), name_of(job, Export.GIF)):
+            raise
         return _keep(store, job, export, _made(store, job, export))
+
+
+def ready(store: ArtifactStore, job: Job, export: Export) -> str:
+    """The name of the file of a succeeded job, once it is there: as ``read``, for those who stream it.
+
+    Raises:
+        ArtifactNotFound, StoreError: as ``read`` does.
+    """
+    name = name_of(job, export)
+    if not store.exists(name):
+        read(store, job, export)
+    return name
+
+
+def name_of(job: Job, export: Export) -> str:
+    """The artifact name of the file of a succeeded job, whether it was made already or not."""
+    assert job.result is not None
+    known = {Export.PNG: job.result.image, Export.GIF: job.result.animation}
+    return known.get(export, f"jobs/{job.id}/{export}")
 
 
 def _made(store: ArtifactStore, job: Job, export: Export) -> bytes:

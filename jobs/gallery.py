@@ -20,6 +20,8 @@ from jobs.records import Page
 from jobs.rows import job_from, select_results
 
 SAMPLES_SUBMITTER = "studio"
+SAMPLE = "sample-"
+"""How the id of a sample's job begins. Its files are there before its row."""
 
 
 class NotYours(PermissionError):
@@ -117,7 +119,7 @@ class Gallery:
             raise SampleError(
                 f"The sample {recipe.name} cannot be shown ({error}): mend or remove it."
             ) from error
-        job_id = "sample-" + hashlib.sha256(image).hexdigest()[:16]
+        job_id = SAMPLE + hashlib.sha256(image).hexdigest()[:16]
         with reading(self._engine) as connection:
             if _is_known(connection, job_id):
                 return False

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs import pictures
-from jobs.artifacts import ArtifactNotFound, ArtifactStore
+from jobs.artifacts import UPLOADS, ArtifactNotFound, ArtifactStore
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
@@ -65,13 +65,18 @@ class Uploads:
         image = _read_mask(data) if mask else _read_picture(data)
         png = pictures.png(np.asarray(image))
         reference = hashlib.sha256(png).hexdigest()
-        if not self.has(reference):
-            self._store.put(_name(reference), png)
+        self._store.put(_name(reference), png)  # again, so that a sweep takes it for new
         return Upload(reference, *image.size)
 
     def has(self, reference: str) -> bool:
-        """Whether that picture was handed in."""
+        """Whether that picture was handed in. Raises StoreError."""
         return _is_reference(reference) and self._store.exists(_name(reference))
+
+    def name_of(self, reference: str) -> str:
+        """The artifact name of a picture that was handed in. Raises UploadNotFound, StoreError."""
+        if not self.has(reference):
+            raise UploadNotFound(reference)
+        return _name(reference)
 
     def read(self, reference: str) -> bytes:
         """The picture as PNG. Raises UploadNotFound, StoreError."""
@@ -112,7 +117,7 @@ def _is_reference(text: str) -> bool:
 
 
 def _name(reference: str) -> str:
-    return f"uploads/{reference}.png"
+    return f"{UPLOADS}/{reference}.png"
 
 
 def _read_picture(data: bytes) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Databases for the tests: what is asked of the queue is asked of it on SQLite and on PostgreSQL."""
+"""Databases and an object store for the tests; the queue is asked the same on SQLite and on PostgreSQL."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import db
+from tests.object_store import ObjectStore
 from tests.postgresql import Cluster, running_cluster
 
 NewDatabase = Callable[[Path], AbstractContextManager[str]]
@@ -47,3 +48,14 @@ def new_database(request: pytest.FixtureRequest) -> NewDatabase:
 def database_url(new_database: NewDatabase, tmp_path: Path) -> Iterator[str]:
     with new_database(tmp_path) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Shared by all tests: each takes a place of its own."""
+    store = ObjectStore(tmp_path_factory.mktemp("objects") / "store")
+    try:
+        store.start()
+        yield store
+    finally:
+        store.kill()

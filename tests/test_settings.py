@@ -90,6 +90,29 @@ def test_a_setting_that_cannot_be_used_is_named_in_one_sentence(
     assert "\n" not in sentence
 
 
+def test_the_options_of_the_artifact_store_are_a_mapping_from_anywhere(file: Path) -> None:
+    settings = load_settings(
+        ["artifact_options.client_kwargs.region_name=eu"],
+        {"STUDIO_ARTIFACT_OPTIONS__SECRET": "hush-hush", "STUDIO_ARTIFACT_OPTIONS__KEY": "'0123'"},
+        file,
+    )
+
+    assert settings.artifact_options == {
+        "client_kwargs": {"region_name": "eu"},
+        "secret": "hush-hush",
+        "key": "0123",
+    }
+    assert "hush-hush" not in repr(settings)
+
+
+@pytest.mark.parametrize("value", ["[hush-hush", "${hush-hush}", "${hush", "a: hush-hush: b"])
+def test_a_secret_that_cannot_be_read_is_not_told(file: Path, value: str) -> None:
+    with pytest.raises(SettingsError, match="artifact_options.secret") as refusal:
+        load_settings([f"artifact_options.secret={value}"], {}, file)
+
+    assert "hush" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("name", BOUNDS)
 def test_a_number_is_kept_at_its_bounds_and_refused_beyond_them(file: Path, name: str) -> None:
     lowest, highest = BOUNDS[name]

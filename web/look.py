@@ -1,6 +1,5 @@
 """The shared look of the pages: style sheet, masthead, and the few pieces of HTML that they are made of."""
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from jobs.records import Job, JobState
+from web.files import saved_name
 
 STYLE = Path(__file__).with_name("look.css")
 MARK = Path(__file__).with_name("mark.svg")
@@ -120,9 +120,8 @@ def facts(values: Mapping[str, object]) -> str:
 
 def downloads(job: Job) -> str:
     """HTML of the links that save a finished job's picture, its animation in several forms, and frames."""
-    name = re.sub(r"\W+", "-", job.prompt)[:60].strip("-") or "picture"
     links = "".join(
-        f'<a href="/api/jobs/{job.id}/{file}" download="{name}{Path(file).suffix}"'
+        f'<a href="/api/jobs/{job.id}/{file}?save=true" download="{saved_name(job, Path(file).suffix)}"'
         f' aria-label="Download {kind}" title="{escape(title)}">{kind}</a>'
         for kind, (file, title) in DOWNLOADS.items()
     )

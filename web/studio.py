@@ -106,6 +106,7 @@ class Studio:
     ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
     parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
     ``least_memory`` takes a checked spec and gives about how many bytes drawing it takes at least.
+    ``signs_links``: files come from the store itself where it signs links, not through this server.
     """
 
     queue: Queue
@@ -122,6 +123,7 @@ class Studio:
     may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
     least_memory: Callable[[Any], int]
+    signs_links: bool = False
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
         """Check what is asked and put it into the queue, ``count`` times with one seed after the other.

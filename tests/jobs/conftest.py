@@ -12,6 +12,9 @@ from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import Job, Result
 
+everywhere = pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+"""Runs a test on a folder and on an object store."""
+
 
 class TurnableClock:
     """A time of day, and a stopwatch beside it, that stand still until they are turned."""
@@ -82,8 +85,12 @@ def fall_silent(queue: Queue, clock: TurnableClock) -> Callable[[], int]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ArtifactStore:
-    return ArtifactStore(str(tmp_path / "artifacts"))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    """In a folder, or where a test asks for it, in the object store."""
+    if getattr(request, "param", "folder") == "folder":
+        return ArtifactStore(str(tmp_path / "artifacts"))
+    objects = request.getfixturevalue("object_store")
+    return ArtifactStore(objects.place(), objects.options())
 
 
 @pytest.fixture

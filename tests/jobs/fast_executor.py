@@ -82,7 +82,7 @@ def open_executor(settings: Settings) -> Executor:
     return Executor(
         open_queue(settings),
         executors,
-        ArtifactStore(settings.artifact_url),
+        ArtifactStore(settings.artifact_url, settings.artifact_options),
         Painter(paint, recipe, hopeless=(Hopeless,)),
         settings.executor,
         device="cpu",

@@ -2,11 +2,13 @@
 
 import io
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,17 +18,25 @@ from jobs.animation import Choice
 from jobs.artifacts import ArtifactStore
 from jobs.checkpoint import Checkpoint
 from jobs.executors import Executors
+from jobs.pictures import pixels
 from jobs.queue import Queue
 from jobs.records import Job, JobState
 from tests.jobs.fast_executor import open_executor, open_queue
 from tests.jobs.processes import load, quick_settings, wait_until
+from tests.object_store import ObjectStore
+
+everywhere = pytest.mark.parametrize("arguments", ["folder", "s3"], indirect=True)
 
 
 @pytest.fixture
-def arguments(tmp_path: Path, database_url: str) -> list[str]:
-    return quick_settings(
+def arguments(request: pytest.FixtureRequest, tmp_path: Path, database_url: str) -> list[str]:
+    arguments = quick_settings(
         tmp_path, f"database_url={database_url}", "queue.max_attempts=2", "queue.lease_seconds=30"
     )
+    if getattr(request, "param", "folder") == "s3":
+        objects = request.getfixturevalue("object_store")
+        arguments += objects.settings(objects.place())
+    return arguments
 
 
 @pytest.fixture
@@ -36,7 +46,8 @@ def queue(arguments: list[str]) -> Queue:
 
 @pytest.fixture
 def store(arguments: list[str]) -> ArtifactStore:
-    return ArtifactStore(load(arguments).artifact_url)
+    settings = load(arguments)
+    return ArtifactStore(settings.artifact_url, settings.artifact_options)
 
 
 @pytest.fixture
@@ -66,8 +77,9 @@ def done(queue: Queue, job: Job) -> Job:
     return queue.get(job.id)
 
 
+@everywhere
 def test_a_job_leaves_its_picture_and_its_animation_and_nothing_else(
-    arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job], tmp_path: Path
+    arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job]
 ) -> None:
     job = ask(steps=12, size=24)
     with working(arguments):
@@ -83,20 +95,22 @@ def test_a_job_leaves_its_picture_and_its_animation_and_nothing_else(
     recipe = {"generator": "numpy", "spec": job.spec}
     assert json.loads(animation.info["comment"]) == recipe
     assert json.loads(Image.open(io.BytesIO(store.read(ended.result.image))).text["recipe"]) == recipe
-    left = sorted(file.name for file in (tmp_path / "artifacts").rglob("*") if file.is_file())
+    left = [file.name.rpartition("/")[2] for file in store.files("jobs") + store.files("aside")]
     assert left == ["animation.gif", "frames.zip", "picture.png"]
 
 
+@everywhere
 def test_a_running_job_shows_its_newest_frame(
-    arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job], tmp_path: Path
+    arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job]
 ) -> None:
     job = ask(steps=100_000, size=32, pause=0.01)
     with working(arguments):
         wait_until(lambda: (queue.get(job.id).progress or NOTHING).step > 20, "the job is under way")
         progress = queue.get(job.id).progress
         assert Image.open(io.BytesIO(store.read(progress.frame))).size == (32, 32)
-        assert len(list((tmp_path / "artifacts").rglob("live/*"))) <= 3, "old frames are gone"
-        assert len(list((tmp_path / "artifacts").rglob("checkpoint/*"))) <= 2
+        names = [file.name for file in store.files(f"jobs/{job.id}")]
+        assert len([name for name in names if "/live/" in name]) <= 3, "old frames are gone"
+        assert len([name for name in names if "/checkpoint/" in name]) <= 2
         assert len(progress.history) <= 202
         assert register(arguments).alive()[0].job_id == job.id
         queue.cancel(job.id)
@@ -165,6 +179,38 @@ def test_a_full_disk_stops_the_claiming_and_loses_no_job(
         ballast.unlink()
         assert {done(queue, job).state for job in jobs} == {JobState.SUCCEEDED}
         wait_until(lambda: all(e.trouble is None for e in register(arguments).all()), "the trouble is over")
+
+
+@pytest.mark.parametrize("arguments", ["s3"], indirect=True)
+def test_a_job_waits_for_an_object_store_that_was_killed_and_is_finished_from_its_checkpoint(
+    object_store: ObjectStore,
+    arguments: list[str],
+    queue: Queue,
+    store: ArtifactStore,
+    ask: Callable[..., Job],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    job, untouched = ask(steps=60, pause=0.02), ask(steps=60)
+    with working(arguments):
+        wait_until(lambda: (queue.get(job.id).progress or NOTHING).step > 20, "the job is under way")
+        object_store.kill()
+        wait_until(lambda: any(e.trouble for e in register(arguments).all()), "the trouble is told")
+        (executor,) = register(arguments).alive()
+        assert "see that it runs" in executor.trouble
+        assert (queue.get(job.id).state, queue.get(job.id).attempts) == (JobState.QUEUED, 0)
+        object_store.start()
+        assert done(queue, job).state is done(queue, untouched).state is JobState.SUCCEEDED
+        wait_until(lambda: queue.leftovers() == [], "the working files are removed")
+
+    assert "goes on after step" in caplog.text
+    for ended in (queue.get(job.id), queue.get(untouched.id)):
+        assert ended.attempts == 1
+        assert Image.open(io.BytesIO(store.read(ended.result.animation))).n_frames == 5
+    drawn, undisturbed = (pixels(store.read(queue.get(one.id).result.image)) for one in (job, untouched))
+    assert np.array_equal(drawn, undisturbed), "the picture is the one that it would have been"
+    names = [file.name.rpartition("/")[2] for file in store.files("jobs") + store.files("aside")]
+    assert names == ["animation.gif", "frames.zip", "picture.png"] * 2
 
 
 @pytest.mark.parametrize("damaged", ["missing", "cut short", "of another version", "without its frame"])

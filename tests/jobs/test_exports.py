@@ -19,6 +19,7 @@ from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.recipe import recipe_in
 from jobs.records import Job, Result
+from tests.jobs.conftest import everywhere
 
 RECIPE = {"generator": "numpy", "spec": {"prompt": "ein Kreis"}}
 DERIVED = (Export.MP4, Export.WEBP, Export.ZIP)
@@ -126,6 +127,7 @@ def test_the_same_job_gives_the_same_bytes_with_the_recipe_inside(
     assert recipe_in(data) == RECIPE
 
 
+@everywhere
 @pytest.mark.parametrize("export", DERIVED)
 def test_what_was_made_is_kept(export: Export, store: ArtifactStore, finish: Callable[..., Job]) -> None:
     job = finish({0: flat(0)}, older=True)
@@ -153,8 +155,9 @@ def test_animations_are_never_larger_than_a_screen() -> None:
     assert [image.shape for image in shown] == [(512, 1024, 3)] * 2
 
 
+@everywhere
 def test_deleting_a_result_removes_every_file(
-    engine: Engine, store: ArtifactStore, finish: Callable[..., Job], tmp_path: Path
+    engine: Engine, store: ArtifactStore, finish: Callable[..., Job]
 ) -> None:
     job = finish({0: flat(0)})
     for export in Export:
@@ -162,14 +165,15 @@ def test_deleting_a_result_removes_every_file(
 
     Gallery(engine, store).delete(job.id, job.submitter)
 
-    assert [file for file in tmp_path.rglob("artifacts/**/*") if file.is_file()] == []
+    assert store.files("jobs") + store.files("aside") == []
     for export in Export:
         with pytest.raises(ArtifactNotFound):
             exports.read(store, job, export)
 
 
+@everywhere
 def test_what_is_made_while_its_job_is_deleted_does_not_stay(
-    engine: Engine, store: ArtifactStore, finish: Callable[..., Job], tmp_path: Path
+    store: ArtifactStore, finish: Callable[..., Job]
 ) -> None:
     job = finish({0: flat(0)})
     assert job.result is not None

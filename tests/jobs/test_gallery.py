@@ -13,7 +13,7 @@ from jobs.gallery import Gallery, NotYours, SampleError
 from jobs.queue import JobNotFound, Queue
 from jobs.records import Job, Verdict
 from jobs.votes import Votes
-from tests.jobs.conftest import TurnableClock
+from tests.jobs.conftest import TurnableClock, everywhere
 
 Succeed = Callable[..., Job]
 
@@ -97,6 +97,7 @@ def test_results_are_filtered_by_generator_and_weights(gallery: Gallery, succeed
     assert gallery.search(weights="other").total == 0
 
 
+@everywhere
 def test_who_asked_for_a_result_deletes_it_with_its_files_and_votes(
     gallery: Gallery, engine: Engine, store: ArtifactStore, succeed: Succeed
 ) -> None:
@@ -111,6 +112,7 @@ def test_who_asked_for_a_result_deletes_it_with_its_files_and_votes(
     assert Votes(engine).standings().results == []
 
 
+@everywhere
 def test_nobody_deletes_what_others_asked_for(
     gallery: Gallery, store: ArtifactStore, succeed: Succeed
 ) -> None:
@@ -133,6 +135,7 @@ def test_only_results_are_deleted(gallery: Gallery, ask: Succeed, queue: Queue) 
     assert queue.get(job.id) == job
 
 
+@everywhere
 def test_samples_are_shown_once(gallery: Gallery, store: ArtifactStore, samples: Path) -> None:
     assert gallery.import_samples(samples) == 2
     assert gallery.import_samples(samples) == 0

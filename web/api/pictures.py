@@ -1,15 +1,17 @@
 """The gallery, and the files of a job: its newest frame, its picture, its animation in several forms."""
 
 import mimetypes
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from jobs import exports
 from jobs.exports import Export
 from jobs.records import Job
+from web import files
 from web.api.answers import NOT_FOUND, Answers, House, PageNumber, PerPage, Person
-from web.api.models import JobPage
+from web.api.models import JobPage, Problem
 from web.problems import NothingThere
 from web.studio import Studio
 
@@ -20,6 +22,13 @@ MEDIA_TYPES = {
     Export.WEBP: "image/webp",
     Export.ZIP: "application/zip",
 }
+PARTS: Answers = {
+    206: {"description": "The part that the header `Range` asks for"},
+    304: {"description": "You have it: the header `If-None-Match` names it"},
+    307: {"description": "It lies at the address that the store signed, for some minutes"},
+    416: {"model": Problem, "description": "The part begins beyond its end"},
+}
+Save = Annotated[bool, Query(description="Have a browser save the file instead of showing it")]
 A_DAY = "private, max-age=86400"
 FOR_EVER = "private, max-age=31536000, immutable"
 
@@ -30,6 +39,12 @@ def file_answer(kind: str, description: str) -> dict[str, Any]:
     """What a route that answers with a file says of itself."""
     found: Answers = {200: {"content": {kind: {}}, "description": description}}
     return {"response_class": Response, "responses": NOT_FOUND | found}
+
+
+def stored_file(kind: str, description: str) -> dict[str, Any]:
+    """What a route says of itself that answers with a file from the store, or a part of it."""
+    said = file_answer(kind, description)
+    return said | {"responses": said["responses"] | PARTS}
 
 
 @router.get("/gallery")
@@ -58,36 +73,36 @@ def frame(job_id: str, house: House) -> Response:
     return Response(data, media_type=kind, headers={"Cache-Control": "no-store"})
 
 
-@router.get("/jobs/{job_id}/image.png", **file_answer(MEDIA_TYPES[Export.PNG], "The finished picture"))
-def image(job_id: str, house: House) -> Response:
+@router.get("/jobs/{job_id}/image.png", **stored_file(MEDIA_TYPES[Export.PNG], "The finished picture"))
+def image(job_id: str, house: House, request: Request, save: Save = False) -> Response:
     """The finished picture; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.PNG)
+    return _answer_export(house, request, job_id, Export.PNG, save)
 
 
-@router.get("/jobs/{job_id}/animation.gif", **file_answer(MEDIA_TYPES[Export.GIF], "The picture forming"))
-def animation(job_id: str, house: House) -> Response:
+@router.get("/jobs/{job_id}/animation.gif", **stored_file(MEDIA_TYPES[Export.GIF], "The picture forming"))
+def animation(job_id: str, house: House, request: Request, save: Save = False) -> Response:
     """How the picture formed; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.GIF)
+    return _answer_export(house, request, job_id, Export.GIF, save)
 
 
-@router.get("/jobs/{job_id}/animation.mp4", **file_answer(MEDIA_TYPES[Export.MP4], "The picture forming"))
-def animation_mp4(job_id: str, house: House) -> Response:
+@router.get("/jobs/{job_id}/animation.mp4", **stored_file(MEDIA_TYPES[Export.MP4], "The picture forming"))
+def animation_mp4(job_id: str, house: House, request: Request, save: Save = False) -> Response:
     """How the picture formed, as a film; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.MP4)
+    return _answer_export(house, request, job_id, Export.MP4, save)
 
 
-@router.get("/jobs/{job_id}/animation.webp", **file_answer(MEDIA_TYPES[Export.WEBP], "The picture forming"))
-def animation_webp(job_id: str, house: House) -> Response:
+@router.get("/jobs/{job_id}/animation.webp", **stored_file(MEDIA_TYPES[Export.WEBP], "The picture forming"))
+def animation_webp(job_id: str, house: House, request: Request, save: Save = False) -> Response:
     """How the picture formed, in all its colours; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.WEBP)
+    return _answer_export(house, request, job_id, Export.WEBP, save)
 
 
 @router.get(
-    "/jobs/{job_id}/frames.zip", **file_answer(MEDIA_TYPES[Export.ZIP], "The frames of the animation")
+    "/jobs/{job_id}/frames.zip", **stored_file(MEDIA_TYPES[Export.ZIP], "The frames of the animation")
 )
-def frames(job_id: str, house: House) -> Response:
+def frames(job_id: str, house: House, request: Request, save: Save = False) -> Response:
     """The frames of the animation as PNGs numbered by step, with the parameters in `recipe.json`."""
-    return _answer_export(house, job_id, Export.ZIP)
+    return _answer_export(house, request, job_id, Export.ZIP, save)
 
 
 def finished(house: Studio, job_id: str) -> Job:
@@ -98,6 +113,14 @@ def finished(house: Studio, job_id: str) -> Job:
     return job
 
 
-def _answer_export(house: Studio, job_id: str, export: Export) -> Response:
-    data = exports.read(house.artifacts, finished(house, job_id), export)
-    return Response(data, media_type=MEDIA_TYPES[export], headers={"Cache-Control": A_DAY})
+def _answer_export(house: Studio, request: Request, job_id: str, export: Export, save: bool) -> Response:
+    job = finished(house, job_id)
+    return files.answer(
+        house,
+        request,
+        exports.ready(house.artifacts, job, export),
+        kind=MEDIA_TYPES[export],
+        caching=A_DAY,
+        saved_as=files.saved_name(job, Path(export).suffix),
+        save=save,
+    )

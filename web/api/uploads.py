@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from jobs import exports
 from jobs.exports import Export
 from jobs.uploads import FORMATS, MAX_BYTES
+from web import files
 from web.api.answers import NOT_FOUND, House
 from web.api.models import UploadView
-from web.api.pictures import FOR_EVER, file_answer, finished
+from web.api.pictures import FOR_EVER, finished, stored_file
 
 A_FILE: dict[str, Any] = {
     "requestBody": {
@@ -46,7 +47,8 @@ def hand_in_result(job_id: str, house: House) -> UploadView:
     return UploadView.of(house.uploads.add(picture))
 
 
-@router.get("/uploads/{image}", **file_answer("image/png", "The picture as it was kept"))
-def uploaded(image: str, house: House) -> Response:
+@router.get("/uploads/{image}", **stored_file("image/png", "The picture as it was kept"))
+def uploaded(image: str, house: House, request: Request) -> Response:
     """A picture that was handed in."""
-    return Response(house.uploads.read(image), media_type="image/png", headers={"Cache-Control": FOR_EVER})
+    name = house.uploads.name_of(image)
+    return files.answer(house, request, name, kind="image/png", caching=FOR_EVER, saved_as=f"{image}.png")
