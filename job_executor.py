@@ -5,7 +5,6 @@ It leaves with 2 when what it was told cannot be used, with 1 when the database 
 """
 
 import importlib.metadata
-import logging
 import platform
 import signal
 import sys
@@ -20,6 +19,7 @@ import torch
 from sqlalchemy import Engine
 
 import db
+import logs
 from generators import registry
 from generators.contract import Context, Frame, GenerationError
 from jobs.artifacts import ArtifactStore, StoreError
@@ -38,10 +38,9 @@ _VERSIONS_OF = ("torch", "numpy", "pillow", "transformers")
 
 def main(arguments: list[str]) -> int:
     """Run an executor; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = load_settings(arguments)
+        logs.start(settings.log_format)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())

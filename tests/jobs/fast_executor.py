@@ -6,7 +6,6 @@ job is only right when its checkpoint was. The job's parameters steer it: ``seed
 """
 
 import io
-import logging
 import signal
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import db
+import logs
 from jobs.artifacts import ArtifactStore
 from jobs.executor import Executor
 from jobs.executors import Executors
@@ -84,10 +84,11 @@ def open_executor(settings: Settings) -> Executor:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    settings = load_settings(sys.argv[1:])
+    logs.start(settings.log_format)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    open_executor(load_settings(sys.argv[1:])).run(stop)
+    open_executor(settings).run(stop)
 
 
 if __name__ == "__main__":
