@@ -4,6 +4,7 @@ import os
 import socket
 from datetime import timedelta
 
+import psutil
 from sqlalchemy import Engine, delete, select, update
 
 from db import reading, writing
@@ -40,6 +41,7 @@ class Executors:
             "started_at": now,
             "seen_at": now,
             "trouble": None,
+            "resident": _resident_bytes(),
         }
         with writing(self._engine, lasting=False) as connection:
             connection.execute(delete(executors).where(executors.c.seen_at < now - _FORGET_AFTER))
@@ -51,7 +53,7 @@ class Executors:
             connection.execute(
                 update(executors)
                 .where(executors.c.id == executor_id)
-                .values(seen_at=self._clock(), trouble=trouble)
+                .values(seen_at=self._clock(), trouble=trouble, resident=_resident_bytes())
             )
 
     def leave(self, executor_id: str) -> None:
@@ -77,3 +79,8 @@ class Executors:
     def alive(self) -> list[ExecutorStatus]:
         """The executors that reported within ``alive_seconds``."""
         return [executor for executor in self.all() if executor.alive]
+
+
+def _resident_bytes() -> int:
+    """What this process holds of the machine's memory."""
+    return int(psutil.Process().memory_info().rss)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from sqlalchemy import ColumnElement, Connection, Engine, TextClause, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Engine, TextClause, func, insert, select
 
 from db import reading, writing
 from db.tables import SUCCEEDED, jobs, results
@@ -18,6 +18,7 @@ from jobs.clock import Clock, utc_now
 from jobs.queue import JobNotFound
 from jobs.records import Page
 from jobs.rows import job_from, select_results
+from jobs.tallies import delete_jobs
 
 SAMPLES_SUBMITTER = "studio"
 
@@ -89,7 +90,7 @@ class Gallery:
                 raise JobNotFound(job_id)
             if owner != person:
                 raise NotYours
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            delete_jobs(connection, [job_id])
         self._store.delete_job(job_id)
 
     def import_samples(self, folder: Path) -> int:

@@ -114,7 +114,7 @@ class Counts:
 class ExecutorStatus:
     """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs.
 
-    ``memory``: bytes that a job may take there.
+    ``memory``: bytes that a job may take there. ``resident``: bytes that the process holds.
     """
 
     id: str
@@ -128,6 +128,7 @@ class ExecutorStatus:
     alive: bool
     trouble: str | None = None
     memory: int = 0
+    resident: int = 0
 
 
 @dataclass(frozen=True)

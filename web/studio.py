@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from jobs import batch
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
+from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.presets import Presets
 from jobs.queue import Queue
@@ -105,6 +106,7 @@ class Studio:
 
     ``unknown_words`` takes a set of weights and a prompt. ``memory_need`` takes a generator's name and
     parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
+    ``check_database`` raises DatabaseError unless it can be used as it is.
     """
 
     queue: Queue
@@ -120,6 +122,8 @@ class Studio:
     weights: WeightsDesk
     may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
+    watch: Watch
+    check_database: Callable[[], None]
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
         """Check what is asked and put it into the queue, ``count`` times with one seed after the other.

@@ -14,6 +14,7 @@ from generators.contract import Frame
 from jobs.artifacts import ArtifactStore
 from jobs.executor import Executor
 from jobs.executors import Executors
+from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.painter import Painter
 from jobs.presets import Presets
@@ -55,6 +56,8 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         may_manage_weights=True,
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
         memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
+        watch=Watch(engine),
+        check_database=partial(db.check, engine),
     )
     studio.use(lambda: opened)
     yield opened
