@@ -28,6 +28,7 @@ from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from settings import Settings, SettingsError, load_settings
 from weights import catalogue
@@ -69,6 +70,7 @@ def open_executor(settings: Settings, engine: Engine) -> Executor:
         settings.executor,
         device=device,
         threads=torch.get_num_threads(),
+        retention=Retention(engine, store, settings.retention.keep_days),
     )
 
 

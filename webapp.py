@@ -15,11 +15,13 @@ import db
 import logs
 from generators import registry
 from jobs.artifacts import ArtifactStore
+from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
 from jobs.gallery import Gallery, SampleError
 from jobs.presets import Presets
 from jobs.queue import Queue
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
@@ -66,6 +68,8 @@ def open_studio() -> studio.Studio:
         may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
         watch=Watch(engine),
+        retention=Retention(engine, artifacts, settings.retention.keep_days),
+        chronicle=Chronicle(engine),
         check_database=partial(db.check, engine),
     )
 

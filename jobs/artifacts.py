@@ -80,6 +80,15 @@ class ArtifactStore:
             inside = f"{_folder(job_id)}/{_checked(folder)}" if folder else _folder(job_id)
             self._remove(self._path(inside))
 
+    def size(self, job_id: str) -> int:
+        """Bytes of all artifacts of a job. Raises StoreError, ValueError."""
+        try:
+            return int(self._filesystem.du(self._path(_folder(job_id))))
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise self._unusable("read", error) from error
+
     def check(self) -> None:
         """Write and remove a small file. Raises StoreError when that fails."""
         probe = self._path(f"{_ASIDE}/probe-{secrets.token_hex(4)}")

@@ -18,6 +18,7 @@ from jobs.heart import Heart, Lease
 from jobs.painter import Painter
 from jobs.queue import JobNotFound, LeaseLost, Queue
 from jobs.records import Claim, Job, JobState
+from jobs.retention import Retention
 from settings import ExecutorSettings
 
 TROUBLE_SECONDS = 2.0
@@ -39,6 +40,7 @@ class Executor:
         settings: how often to look, beat, show and save.
         device: what people read on the system page.
         threads: likewise.
+        retention: seen to while there is no job.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Executor:
         *,
         device: str,
         threads: int,
+        retention: Retention | None = None,
     ) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._queue = queue
@@ -60,6 +63,7 @@ class Executor:
         self._settings = settings
         self._device = device
         self._threads = threads
+        self._retention = retention
         self._trouble: str | None = None
 
     def run(self, stop: threading.Event, *, job_id: str | None = None) -> None:
@@ -96,6 +100,8 @@ class Executor:
             if claim is not None:
                 with heart.holding(claim) as lease, logs.about(**lease.facts):
                     self._work(lease, stop)
+            elif self._retention is not None:
+                self._retention.tidy(self.id)
             self._sweep()
         except (StoreError, DatabaseError) as error:
             self._pause(error)

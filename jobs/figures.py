@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from db import reading
-from db.tables import FRUITLESS, RUNNING, SUCCEEDED, WAITING, executors, jobs, progress, results
+from db.tables import RUNNING, SUCCEEDED, WAITING, executors, jobs, progress, results
 from jobs import tallies
 from jobs.clock import Clock, utc_now
 from jobs.records import JobState
 
 RECENT = timedelta(hours=1)
-MOST_RECENT = 1000
+MOST_RECENT = 500
 QUANTILES = (0.5, 0.9, 0.99)
 
 Quantiles = Mapping[float, float]
@@ -66,27 +66,14 @@ class Watch:
         """How everything stands, in one view; cheap also where a million jobs are."""
         now = self._clock()
         with reading(self._engine) as connection:
+            states = tallies.by_state(connection)
             return Figures(
-                jobs=_states(connection),
+                jobs={state: states[state] for state in JobState},
                 oldest=_oldest(connection, now),
-                totals=tallies.totals(connection),
+                totals=tallies.totals(connection, states),
                 memory=_memory(connection),
                 **_recent(connection, now),
             )
-
-
-def _states(connection: Connection) -> dict[JobState, int]:
-    counted = {
-        state: connection.execute(select(func.count()).select_from(jobs).where(condition)).scalar_one()
-        for state, condition in (
-            (JobState.QUEUED, WAITING),
-            (JobState.RUNNING, RUNNING),
-            (JobState.SUCCEEDED, SUCCEEDED),
-        )
-    }
-    ended = select(jobs.c.state, func.count()).where(FRUITLESS).group_by(jobs.c.state)
-    found = {JobState(state): count for state, count in connection.execute(ended)}
-    return {state: counted.get(state, found.get(state, 0)) for state in JobState}
 
 
 def _oldest(connection: Connection, now: datetime) -> dict[JobState, float]:

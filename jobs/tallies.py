@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Connection, delete, func, or_, select, true
 
 from db.tables import FRUITLESS, RUNNING, SUCCEEDED, WAITING, attempts, jobs, tallies, votes
+from jobs.records import JobState
 from jobs.rows import add
 
-CAUSES = {
+CAUSES: dict[str, tuple[str, ...]] = {
     "abandoned": ("every executor that tried it stopped", "executors stopped while drawing it"),
     "memory": ("memory",),
     "generator": ("the generator broke down",),
@@ -42,38 +43,63 @@ class Name(NamedTuple):
     kind: str = ""
 
 
-def totals(connection: Connection) -> Counter[Name]:
-    """Everything since the first day; what never happened is missing."""
+def by_state(connection: Connection, job_ids: Sequence[str] | None = None) -> Counter[JobState]:
+    """How many jobs are there, all or among those with these ids."""
+    mine = _among(jobs.c.id, job_ids)
+    count = Counter(
+        {
+            JobState.QUEUED: _rows(connection, WAITING, *mine),
+            JobState.RUNNING: _rows(connection, RUNNING, *mine),
+            JobState.SUCCEEDED: _rows(connection, SUCCEEDED, *mine),
+        }
+    )
+    ended = select(jobs.c.state, func.count()).where(FRUITLESS, *mine).group_by(jobs.c.state)
+    count.update({JobState(state): number for state, number in connection.execute(ended)})
+    return count
+
+
+def totals(connection: Connection, states: Counter[JobState]) -> Counter[Name]:
+    """Everything since the first day, given the jobs that are there; what never happened is missing."""
     gone = Counter({Name(row.what, row.kind): row.count for row in connection.execute(select(tallies))})
-    return gone + _counted(connection)
+    return gone + _counted(connection, states)
 
 
 def delete_jobs(connection: Connection, job_ids: Sequence[str]) -> None:
     """Delete jobs that ended, with all that hangs on them, and count them in the tally."""
-    for name, count in _counted(connection, job_ids).items():
+    for name, count in _counted(connection, by_state(connection, job_ids), job_ids).items():
         add(connection, tallies, name._asdict(), "count", count)
     connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
 
 
-def _counted(connection: Connection, job_ids: Sequence[str] | None = None) -> Counter[Name]:
+def cause_of(sentence: str | None) -> str:
+    """Which of ``CAUSES`` a sentence tells."""
+    told = (sentence or "").lower()
+    return next((cause for cause, said in CAUSES.items() if any(words in told for words in said)), "other")
+
+
+def _counted(
+    connection: Connection, states: Counter[JobState], job_ids: Sequence[str] | None = None
+) -> Counter[Name]:
     """By the rows that are there: all, or those of the jobs with these ids."""
-    mine = [] if job_ids is None else [jobs.c.id.in_(job_ids)]
-    count: Counter[Name] = Counter()
-    count[Name("submitted")] = _rows(connection, WAITING, *mine)
-    count[Name("claims", "running")] = _rows(connection, RUNNING, *mine)
-    drawn = _rows(connection, SUCCEEDED, *mine) - _rows(connection, *_SAMPLES, *mine)
-    count[Name("finished", "succeeded")] = count[Name("claims", "succeeded")] = drawn
-    ends = select(jobs.c.state, func.count(), func.count(jobs.c.started_at)).where(FRUITLESS, *mine)
-    for state, ended, started in connection.execute(ends.group_by(jobs.c.state)):
-        count[Name("finished", state)] = ended
-        count[Name("claims", state)] = started
-    count[Name("submitted")] += count[Name("claims", "running")] + sum(
-        number for name, number in count.items() if name.what == "finished"
+    mine = _among(jobs.c.id, job_ids)
+    drawn = states[JobState.SUCCEEDED] - _rows(connection, *_SAMPLES, *mine)
+    count = Counter(
+        {
+            Name("submitted"): states.total() - states[JobState.SUCCEEDED] + drawn,
+            Name("finished", "succeeded"): drawn,
+            Name("finished", "failed"): states[JobState.FAILED],
+            Name("finished", "cancelled"): states[JobState.CANCELLED],
+            Name("claims", "running"): states[JobState.RUNNING],
+            Name("claims", "succeeded"): drawn,
+            Name("votes"): _count_votes(connection, job_ids),
+        }
     )
-    _count_failures(connection, count, mine)
+    started = select(jobs.c.state, func.count(jobs.c.started_at)).where(FRUITLESS, *mine)
+    for state, number in connection.execute(started.group_by(jobs.c.state)):
+        count[Name("claims", state)] = number
     _count_attempts(connection, count, job_ids)
-    count[Name("votes")] = _count_votes(connection, job_ids)
-    return count
+    _count_causes(connection, count, job_ids)
+    return +count
 
 
 _SAMPLES = (jobs.c.id >= "sample-", jobs.c.id < "sample.")
@@ -84,34 +110,31 @@ def _rows(connection: Connection, *wanted: Any) -> int:
     return connection.execute(select(func.count()).select_from(jobs).where(*wanted)).scalar_one()
 
 
-def _count_failures(connection: Connection, count: Counter[Name], mine: Sequence[Any]) -> None:
-    failed = _by_cause(jobs.c.error).where(FRUITLESS, jobs.c.state == "failed", *mine)
-    for kind, number in connection.execute(failed):
-        count[Name("failures", kind)] += number
-
-
-def _by_cause(sentence: ColumnElement[Any]) -> Select[Any]:
-    fits = [
-        (or_(*(sentence.icontains(words, autoescape=True) for words in said)), cause)
-        for cause, said in CAUSES.items()
-    ]
-    return select(case(*fits, else_="other").label("cause"), func.count()).group_by(text("cause"))
-
-
 def _count_attempts(connection: Connection, count: Counter[Name], job_ids: Sequence[str] | None) -> None:
     """An attempt that was given up had failed its job, which somebody asked for again."""
-    mine = [] if job_ids is None else [attempts.c.job_id.in_(job_ids)]
-    outcomes = select(attempts.c.outcome, func.count()).where(*mine).group_by(attempts.c.outcome)
-    for outcome, number in connection.execute(outcomes):
+    outcomes = select(attempts.c.outcome, func.count()).where(*_among(attempts.c.job_id, job_ids))
+    for outcome, number in connection.execute(outcomes.group_by(attempts.c.outcome)):
         if outcome == GIVEN_UP:
             count[Name("finished", "failed")] += number
         count[Name("claims", "failed" if outcome == GIVEN_UP else outcome)] += number
-    if count[Name("finished", "failed")]:
-        given_up = _by_cause(attempts.c.reason).where(attempts.c.outcome == GIVEN_UP, *mine)
-        for kind, number in connection.execute(given_up):
-            count[Name("failures", kind)] += number
+
+
+def _count_causes(connection: Connection, count: Counter[Name], job_ids: Sequence[str] | None) -> None:
+    failed = select(jobs.c.error, func.count()).where(
+        FRUITLESS, jobs.c.state == "failed", *_among(jobs.c.id, job_ids)
+    )
+    given_up = select(attempts.c.reason, func.count()).where(
+        attempts.c.outcome == GIVEN_UP, *_among(attempts.c.job_id, job_ids)
+    )
+    for sentences in (failed.group_by(jobs.c.error), given_up.group_by(attempts.c.reason)):
+        for sentence, number in connection.execute(sentences):
+            count[Name("failures", cause_of(sentence))] += number
 
 
 def _count_votes(connection: Connection, job_ids: Sequence[str] | None) -> int:
-    mine = [] if job_ids is None else [or_(votes.c.low_id.in_(job_ids), votes.c.high_id.in_(job_ids))]
-    return connection.execute(select(func.count()).select_from(votes).where(*mine)).scalar_one()
+    mine = or_(*_among(votes.c.low_id, job_ids), *_among(votes.c.high_id, job_ids)) if job_ids else true()
+    return connection.execute(select(func.count()).select_from(votes).where(mine)).scalar_one()
+
+
+def _among(column: Column[Any], job_ids: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    return [] if job_ids is None else [column.in_(job_ids)]

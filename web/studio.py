@@ -10,12 +10,14 @@ from pydantic import BaseModel
 
 from jobs import batch
 from jobs.artifacts import ArtifactStore
+from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from web.problems import refusing
@@ -123,6 +125,8 @@ class Studio:
     may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
     watch: Watch
+    retention: Retention
+    chronicle: Chronicle
     check_database: Callable[[], None]
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:

@@ -24,6 +24,7 @@ from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from settings import Settings, load_settings
 
 
@@ -71,15 +72,17 @@ def open_queue(settings: Settings) -> Queue:
 
 
 def open_executor(settings: Settings) -> Executor:
-    executors = Executors(db.open_engine(settings.database_url), alive_seconds=settings.queue.lease_seconds)
+    engine = db.open_engine(settings.database_url)
+    store = ArtifactStore(settings.artifact_url)
     return Executor(
         open_queue(settings),
-        executors,
-        ArtifactStore(settings.artifact_url),
+        Executors(engine, alive_seconds=settings.queue.lease_seconds),
+        store,
         Painter(paint, recipe, hopeless=(Hopeless,)),
         settings.executor,
         device="cpu",
         threads=1,
+        retention=Retention(engine, store, settings.retention.keep_days),
     )
 
 

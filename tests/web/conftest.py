@@ -12,6 +12,7 @@ import db
 from generators import registry
 from generators.contract import Frame
 from jobs.artifacts import ArtifactStore
+from jobs.chronicle import Chronicle
 from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.figures import Watch
@@ -20,6 +21,7 @@ from jobs.painter import Painter
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings
@@ -57,6 +59,8 @@ def house(tmp_path: Path) -> Iterator[studio.Studio]:
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
         memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
         watch=Watch(engine),
+        retention=Retention(engine, store, 0),
+        chronicle=Chronicle(engine),
         check_database=partial(db.check, engine),
     )
     studio.use(lambda: opened)
