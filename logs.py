@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 
+from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 _facts: ContextVar[Mapping[str, str | int]] = ContextVar("facts", default=MappingProxyType({}))
@@ -27,7 +28,8 @@ def start(log_format: str, level: int = logging.INFO) -> None:
     handler.setFormatter(_FORMATTERS[log_format])
     handler.addFilter(_tell_facts)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for talkative in ("alembic", "uvicorn.access"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     logging.captureWarnings(True)
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
@@ -67,6 +69,7 @@ _FORMATTERS: dict[str, logging.Formatter] = {
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "traceback"},
         timestamp="time",
+        reserved_attrs=[*RESERVED_ATTRS, "color_message"],
     ),
 }
 

@@ -35,8 +35,8 @@ GIVEN_UP = "given up"
 class Name(NamedTuple):
     """What is counted, of which kind.
 
-    ``submitted``, ``votes``: of no kind. ``finished``: by how the job ended. ``claims``: by how the attempt
-    ended, ``running`` where it has not. ``failures``: by cause.
+    ``submitted``, ``claims``, ``votes``: of no kind. ``finished``: by how the job ended. ``attempts``: by how
+    the attempt ended. ``failures``: by cause.
     """
 
     what: str
@@ -89,16 +89,17 @@ def _counted(
             Name("finished", "succeeded"): drawn,
             Name("finished", "failed"): states[JobState.FAILED],
             Name("finished", "cancelled"): states[JobState.CANCELLED],
-            Name("claims", "running"): states[JobState.RUNNING],
-            Name("claims", "succeeded"): drawn,
+            Name("attempts", "succeeded"): drawn,
             Name("votes"): _count_votes(connection, job_ids),
         }
     )
     started = select(jobs.c.state, func.count(jobs.c.started_at)).where(FRUITLESS, *mine)
     for state, number in connection.execute(started.group_by(jobs.c.state)):
-        count[Name("claims", state)] = number
+        count[Name("attempts", state)] = number
     _count_attempts(connection, count, job_ids)
     _count_causes(connection, count, job_ids)
+    ended = sum(number for name, number in count.items() if name.what == "attempts")
+    count[Name("claims")] = states[JobState.RUNNING] + ended
     return +count
 
 
@@ -116,7 +117,7 @@ def _count_attempts(connection: Connection, count: Counter[Name], job_ids: Seque
     for outcome, number in connection.execute(outcomes.group_by(attempts.c.outcome)):
         if outcome == GIVEN_UP:
             count[Name("finished", "failed")] += number
-        count[Name("claims", "failed" if outcome == GIVEN_UP else outcome)] += number
+        count[Name("attempts", "failed" if outcome == GIVEN_UP else outcome)] += number
 
 
 def _count_causes(connection: Connection, count: Counter[Name], job_ids: Sequence[str] | None) -> None:

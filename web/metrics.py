@@ -19,19 +19,28 @@ from starlette.routing import Route
 from db import DatabaseError
 from jobs.figures import Figures, Quantiles
 from jobs.records import ExecutorStatus
+from jobs.tallies import CAUSES, Name
 from web import studio
 from web.health import Part
 
 KEPT_SECONDS = 5.0
 """Whoever asks again within this time gets the same answer, so that many watchers cost no more than one."""
 
+_ENDS = ("succeeded", "failed", "cancelled")
 _COUNTED = {
-    "submitted": ("studio_jobs_submitted", "Jobs that were asked for.", None),
-    "finished": ("studio_jobs_finished", "Jobs that ended, by how.", "outcome"),
-    "claims": ("studio_claims", "Attempts that executors started, by how they ended.", "outcome"),
-    "failures": ("studio_failures", "Jobs that failed, by cause.", "cause"),
-    "votes": ("studio_votes", "Pairs that were judged.", None),
+    "submitted": ("studio_jobs_submitted", "Jobs that were asked for.", None, ("",)),
+    "finished": ("studio_jobs_finished", "Jobs that ended, by how.", "outcome", _ENDS),
+    "claims": ("studio_claims", "Attempts that executors started.", None, ("",)),
+    "attempts": (
+        "studio_attempts",
+        "Attempts that ended, by how.",
+        "outcome",
+        (*_ENDS, "lost", "handed back"),
+    ),
+    "failures": ("studio_failures", "Jobs that failed, by cause.", "cause", (*CAUSES, "other")),
+    "votes": ("studio_votes", "Pairs that were judged.", None, ("",)),
 }
+"""What ``tallies.Name`` counts: the name here, what it is, and the label with its values."""
 
 
 def route(parts: Mapping[str, Part]) -> Route:
@@ -94,13 +103,13 @@ def _oldest(figures: Figures) -> Metric:
 
 
 def _total(what: str) -> Callable[[Figures], Metric]:
-    name, about, label = _COUNTED[what]
+    name, about, label, kinds = _COUNTED[what]
 
     def tell(figures: Figures) -> Metric:
         counter = CounterMetricFamily(name, about, labels=[label] if label else [])
-        for known, count in sorted(figures.totals.items()):
-            if known.what == what:
-                counter.add_metric([known.kind.replace(" ", "_")] if label else [], count)
+        for kind in kinds:
+            count = figures.totals[Name(what, kind)]
+            counter.add_metric([kind.replace(" ", "_")] if label else [], count)
         return counter
 
     return tell

@@ -101,7 +101,8 @@ def test_claims_are_counted_by_how_their_attempts_ended(
             connection.execute(insert(attempts), {**row, "outcome": outcome, "reason": reason})
 
     assert told(watch, "submitted") == {"": 3}
-    assert told(watch, "claims") == {"succeeded": 1, "running": 1, "lost": 2, "handed back": 1, "failed": 2}
+    assert told(watch, "attempts") == {"succeeded": 1, "lost": 2, "handed back": 1, "failed": 2}
+    assert told(watch, "claims") == {"": 7}
     assert told(watch, "finished") == {"succeeded": 1, "cancelled": 1, "failed": 1}
     assert told(watch, "failures") == {"memory": 1}
     assert done.state is JobState.SUCCEEDED

@@ -116,8 +116,10 @@ def test_one_scrape_tells_of_the_queue_the_executors_and_what_was_drawn(
     assert told["studio_oldest_job_age_seconds{queued}"] == 0
     assert told["studio_jobs_submitted_total"] == 2
     assert told["studio_jobs_finished_total{succeeded}"] == 1
-    assert told["studio_claims_total{failed}"] == told["studio_claims_total{succeeded}"] == 1
-    assert told["studio_failures_total{memory}"] == 1
+    assert told["studio_claims_total"] == 2
+    assert told["studio_attempts_total{failed}"] == told["studio_attempts_total{succeeded}"] == 1
+    assert (told["studio_attempts_total{lost}"], told["studio_votes_total"]) == (0, 0)
+    assert (told["studio_failures_total{memory}"], told["studio_failures_total{generator}"]) == (1, 0)
     assert told["studio_recent_waiting_seconds{0.5}"] >= 0
     assert told["studio_recent_drawing_seconds{vqgan_clip,0.9}"] > 0
     assert told["studio_recent_step_seconds{vqgan_clip,0.9}"] > 0
