@@ -95,10 +95,10 @@ def _card(job: Job, stars: Stars) -> None:
             st.button("Details", key=f"details-{job.id}", on_click=_choose, args=(job.id,), type="tertiary")
 
 
-def _star(job: Job, stars: Stars, key: str) -> None:
+def _star(job: Job, stars: Stars, key: str, name: str = "") -> None:
     """A star to give or to take back; starred pictures are kept."""
     st.button(
-        ("★" if stars.mine else "☆") + (f" {stars.count}" if stars.count else ""),
+        f"{'★' if stars.mine else '☆'} {name} {stars.count or ''}".replace("  ", " ").strip(),
         key=key,
         help="Take the star away" if stars.mine else "Star it, and it is kept",
         on_click=_turn_star,
@@ -144,7 +144,7 @@ def _details(job: Job) -> None:
     with right:
         st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{facts}')
         stars = studio.current().gallery.stars([job.id], current_person())
-        _star(job, stars[job.id], f"star-open-{job.id}")
+        _star(job, stars[job.id], f"star-open-{job.id}", "Starred" if stars[job.id].mine else "Star")
         branches.links(job)
         if job.submitter == current_person():
             _offer_deletion(job)

@@ -30,7 +30,7 @@ def show(house: Studio, job_id: str) -> None:
 
 
 def _item(event: Event) -> str:
-    when = "" if event.at is None else f'<time title="{event.at:%-d %b %Y}">{event.at:%H:%M:%S}</time>'
+    when = "" if event.at is None else f'<time title="{event.at:%-d %b %Y}, UTC">{event.at:%H:%M:%S}</time>'
     about = [text for text in (_lasting(event), event.executor) if text]
     reason = f"<p>{escape(event.reason)}</p>" if event.reason else ""
     small = f"<small>{escape(' · '.join(about))}</small>" if about else ""
