@@ -6,6 +6,7 @@ It leaves with 2 when what was asked cannot be done, with 1 when it failed, with
 
 import argparse
 import getpass
+import logging
 import re
 import sys
 import threading
@@ -22,6 +23,7 @@ from sqlalchemy import Engine
 from tqdm import tqdm
 
 import db
+import logs
 from generators import registry
 from generators.contract import GenerationSpec
 from jobs import exports as exporting
@@ -54,7 +56,9 @@ def main(arguments: Sequence[str]) -> int:
         asked = _parser(_generator_named_in(arguments, model), model).parse_intermixed_args(arguments)
         _without_prompt(asked)
         exports, count = _exports(asked.formats), _count(asked.count)
-        desk = open_desk(load_settings(asked.settings))
+        settings = load_settings(asked.settings)
+        logs.start(settings.log_format, logging.WARNING)
+        desk = open_desk(settings)
         spec = _spec(desk, asked, model)
         if asked.save_preset is not None:
             _save_preset(desk, asked, spec)

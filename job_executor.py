@@ -5,7 +5,6 @@ It leaves with 2 when what it was told cannot be used, with 1 when the database 
 """
 
 import importlib.metadata
-import logging
 import platform
 import signal
 import sys
@@ -20,6 +19,7 @@ import torch
 from sqlalchemy import Engine
 
 import db
+import logs
 from generators import registry, shelf
 from generators.contract import Context, Frame, GenerationError
 from jobs.artifacts import ArtifactStore, StoreError
@@ -28,6 +28,7 @@ from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Capabilities, Job
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from settings import Settings, SettingsError, load_settings
 from weights import catalogue
@@ -38,10 +39,9 @@ _VERSIONS_OF = ("torch", "numpy", "pillow", "transformers")
 
 def main(arguments: list[str]) -> int:
     """Run an executor; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = load_settings(arguments)
+        logs.start(settings.log_format)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -70,6 +70,7 @@ def open_executor(settings: Settings, engine: Engine) -> Executor:
         settings.executor,
         device=device,
         threads=torch.get_num_threads(),
+        retention=Retention(engine, store, settings.retention.keep_days),
     )
 
 

@@ -43,6 +43,12 @@ class ExecutorSettings:
     frame_seconds: float = 0.5
     checkpoint_seconds: float = 5.0
     animation_frames: int = 40
+    alive_file: str | None = None
+
+
+@dataclass
+class RetentionSettings:
+    keep_days: float = 0
 
 
 @dataclass
@@ -52,9 +58,11 @@ class Settings:
     artifact_url: str = "${data_dir}/artifacts"
     artifact_options: dict[str, Any] = field(default_factory=dict, repr=False)
     weights_dir: str = "res/weights"
+    log_format: str = "text"
     web: WebSettings = field(default_factory=WebSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
 
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -69,8 +77,12 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "executor.frame_seconds": (0, 3600),
     "executor.checkpoint_seconds": (0, 3600),
     "executor.animation_frames": (2, 1000),
+    "retention.keep_days": (0, 36500),
 }
 """The lowest and highest value of every setting that is a number."""
+
+CHOICES: dict[str, tuple[str, ...]] = {"log_format": ("text", "json")}
+"""The values of every setting that is one of a few words."""
 
 
 def load_settings(
@@ -84,8 +96,8 @@ def load_settings(
     arguments set the same value. Relative paths count from the project's root.
 
     Raises:
-        SettingsError: a setting is unknown or has a value of the wrong type or out of ``BOUNDS``, or
-            the file cannot be read.
+        SettingsError: a setting is unknown or has a value of the wrong type or not among
+            ``BOUNDS`` or ``CHOICES``, or the file cannot be read.
     """
     from_environment = [
         f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={value}"
@@ -96,6 +108,7 @@ def load_settings(
     try:
         merged = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Settings), *layers))
         _check_bounds(merged)
+        _check_choices(merged)
         _anchor_paths(merged)
         return cast(Settings, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
@@ -131,6 +144,13 @@ def _check_bounds(settings: DictConfig) -> None:
         value = OmegaConf.select(settings, name)
         if not lowest <= value <= highest:
             raise SettingsError(f"The setting '{name}' goes from {lowest} to {highest}, but it was {value}.")
+
+
+def _check_choices(settings: DictConfig) -> None:
+    for name, choices in CHOICES.items():
+        value = OmegaConf.select(settings, name)
+        if value not in choices:
+            raise SettingsError(f"The setting '{name}' is {' or '.join(choices)}, but it was '{value}'.")
 
 
 def _anchor_paths(settings: DictConfig) -> None:

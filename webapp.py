@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,17 +12,23 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 import db
+import logs
 from generators import registry
 from jobs.artifacts import ArtifactStore
+from jobs.chronicle import Chronicle
 from jobs.executors import Executors
+from jobs.figures import Watch
 from jobs.gallery import Gallery, SampleError
 from jobs.presets import Presets
 from jobs.queue import Queue
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
-from web import problems, studio
+from web import health, metrics, problems, studio
 from web.api import create_api
+from web.health import Part
+from web.naming import NameJob
 from web.permissions import may_manage_weights
 from web.person import RememberPerson
 from weights import catalogue
@@ -31,6 +39,7 @@ try:
     settings = load_settings()
 except SettingsError as error:
     sys.exit(str(error))
+logs.start(settings.log_format)
 
 
 def open_studio() -> studio.Studio:
@@ -60,14 +69,30 @@ def open_studio() -> studio.Studio:
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
         least_memory=registry.least_memory,
         signs_links=settings.web.artifact_links == "signed",
+        watch=Watch(engine),
+        retention=Retention(engine, artifacts, settings.retention.keep_days),
+        chronicle=Chronicle(engine),
+        check_database=partial(db.check, engine),
     )
 
 
+@asynccontextmanager
+async def log_in_one_way(_app: st.App) -> AsyncIterator[None]:
+    """Start the logs once more, for the web server has set up its own since."""
+    logs.start(settings.log_format)
+    yield
+
+
 studio.use(open_studio)
+parts = {
+    "database": Part("database", lambda: studio.current().check_database()),
+    "store": Part("store", lambda: ArtifactStore(settings.artifact_url).check()),
+}
 app = st.App(
     "web/main.py",
-    routes=[Mount("/api", app=create_api())],
-    middleware=[Middleware(RememberPerson)],
+    lifespan=log_in_one_way,
+    routes=[*health.routes(parts), metrics.route(parts), Mount("/api", app=create_api())],
+    middleware=[Middleware(NameJob), Middleware(RememberPerson)],
     on_script_error=problems.show,
 )
 

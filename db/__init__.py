@@ -2,7 +2,7 @@
 
 from db.engine import open_engine, reading, writing
 from db.errors import DatabaseError
-from db.migration import migrate
+from db.migration import check, migrate
 from db.prepared import Prepared
 
-__all__ = ["DatabaseError", "Prepared", "migrate", "open_engine", "reading", "writing"]
+__all__ = ["DatabaseError", "Prepared", "check", "migrate", "open_engine", "reading", "writing"]

@@ -52,6 +52,8 @@ _NEWER = (
     "update the program, or use another database."
 )
 
+_OLDER = "The database {name} has no tables of this version: restart the web app, which makes them."
+
 
 def explain(engine: Engine, error: Exception) -> DatabaseError:
     """Turn an error of the driver, or SQLAlchemy's wrapping of it, into a sentence for people."""
@@ -72,6 +74,11 @@ def unopenable(name: str, reason: str) -> DatabaseError:
 def newer(engine: Engine, revision: str) -> DatabaseError:
     """For a schema revision that this version does not know."""
     return DatabaseError(_NEWER.format(name=name_of(engine), revision=revision))
+
+
+def older(engine: Engine) -> DatabaseError:
+    """For a database that this version has not brought up to date."""
+    return DatabaseError(_OLDER.format(name=name_of(engine)))
 
 
 def name_of(engine: Engine) -> str:

@@ -43,6 +43,15 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
+def check(engine: Engine) -> None:
+    """Raise DatabaseError unless the database answers and has this version's tables."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    with reading(engine) as connection:
+        if not _is_up_to_date(connection, config):
+            raise errors.older(engine)
+
+
 def _make_folder(engine: Engine) -> None:
     database = engine.url.database
     if engine.dialect.name != "sqlite" or not database or database.startswith(("file:", ":memory:")):

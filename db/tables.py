@@ -87,6 +87,7 @@ RUNNING = text("state = 'running'")
 ACTIVE = text("state IN ('queued', 'running')")
 SUCCEEDED = text("state = 'succeeded'")
 ENDED = text("state IN ('succeeded', 'failed', 'cancelled')")
+FRUITLESS = text("state IN ('failed', 'cancelled')")
 LEFTOVER = text("untidy AND state IN ('succeeded', 'failed', 'cancelled')")
 
 Index(
@@ -100,6 +101,14 @@ Index(
 Index("jobs_running", jobs.c.number, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index("jobs_active", jobs.c.submitter, jobs.c.number, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
 Index("jobs_gallery", jobs.c.finished_at, jobs.c.number, sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED)
+Index(
+    "jobs_fruitless",
+    jobs.c.state,
+    jobs.c.finished_at,
+    jobs.c.started_at,
+    sqlite_where=FRUITLESS,
+    postgresql_where=FRUITLESS,
+)
 Index("jobs_leftovers", jobs.c.number, sqlite_where=LEFTOVER, postgresql_where=LEFTOVER)
 
 # A submitter's line at one priority: the turn given to the newest job, and the newest turn that was served.
@@ -126,6 +135,15 @@ attempts = Table(
     Column("ended_at", Instant, nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("reason", Text),
+)
+
+# What is counted of jobs that were deleted, so that no count falls (see jobs/tallies.py).
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("what", String(16), primary_key=True),
+    Column("kind", String(16), primary_key=True),
+    Column("count", BigInteger, nullable=False),
 )
 
 # What is switched for the whole queue, and by whom: "paused" while it stands here.
@@ -183,7 +201,7 @@ reports = Table(
     UniqueConstraint("job_id", "person", name="reports_once_a_person"),
 )
 
-# `memory`: bytes that a job may take there.
+# `memory`: bytes that a job may take there. `resident`: bytes that the process holds.
 executors = Table(
     "executors",
     metadata,
@@ -196,6 +214,7 @@ executors = Table(
     Column("seen_at", Instant, nullable=False),
     Column("trouble", Text),
     Column("memory", BigInteger, nullable=False, server_default="0"),
+    Column("resident", BigInteger, nullable=False, server_default="0"),
 )
 
 # The sets of weights that an executor can draw with, and whether they are in its memory now; "*" is any set.

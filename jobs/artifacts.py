@@ -191,6 +191,12 @@ class ArtifactStore:
             inside = f"{_folder(job_id)}/{_checked(folder)}" if folder else _folder(job_id)
             self._remove_folder(self._path(inside))
 
+    def size(self, job_id: str) -> int:
+        """Bytes of all artifacts of a job. Raises StoreError, ValueError."""
+        with self._explained("read"), suppress(FileNotFoundError):
+            return int(self._call("du", self._path(_folder(job_id))))
+        return 0
+
     def check(self) -> None:
         """Write and remove a small file. Raises StoreError when that fails."""
         self.now()

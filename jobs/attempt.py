@@ -109,12 +109,12 @@ class Attempt:
             saved = Checkpoint.from_bytes(self._store.read(self._checkpoint))
             image = pictures.pixels(self._store.read(self._frame_name(saved.step)))
         except (ArtifactNotFound, ValueError) as error:
-            _log.warning("job %s: starts afresh, for its checkpoint cannot be used: %s", self._job.id, error)
+            _log.warning("starts afresh, for its checkpoint cannot be used: %s", error)
             return None
         self._last = _Seen(image, saved.step, saved.steps, saved.numbers)
         self._shown, self._history = saved.shown, saved.history
         self._watch = _Watch(saved.seconds)
-        _log.info("job %s: goes on after step %d", self._job.id, saved.step)
+        _log.info("goes on after step %d", saved.step)
         return saved.state
 
     def _take(self, frame: FrameLike) -> None:

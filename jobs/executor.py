@@ -7,7 +7,9 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from pathlib import Path
 
+import logs
 from db import DatabaseError
 from jobs.artifacts import ArtifactStore, StoreError
 from jobs.attempt import WORKING_FOLDERS, Attempt
@@ -16,6 +18,7 @@ from jobs.heart import Heart, Lease
 from jobs.painter import Painter
 from jobs.queue import JobNotFound, LeaseLost, Queue
 from jobs.records import Claim, Job, JobState
+from jobs.retention import Retention
 from settings import ExecutorSettings
 
 TROUBLE_SECONDS = 2.0
@@ -37,6 +40,7 @@ class Executor:
         settings: how often to look, beat, show and save.
         device: what people read on the system page.
         threads: likewise.
+        retention: seen to while there is no job.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Executor:
         *,
         device: str,
         threads: int,
+        retention: Retention | None = None,
     ) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._queue = queue
@@ -58,6 +63,7 @@ class Executor:
         self._settings = settings
         self._device = device
         self._threads = threads
+        self._retention = retention
         self._trouble: str | None = None
 
     def run(self, stop: threading.Event, *, job_id: str | None = None) -> None:
@@ -66,12 +72,17 @@ class Executor:
         Raises:
             DatabaseError: the database cannot be used at the start; later the executor waits until it can.
         """
+        with logs.about(executor=self.id):
+            self._run(stop, job_id)
+
+    def _run(self, stop: threading.Event, job_id: str | None) -> None:
         self._register()
+        alive_file = None if self._settings.alive_file is None else Path(self._settings.alive_file)
         beat_seconds = min(self._settings.heartbeat_seconds, self._queue.lease_seconds / _BEATS_A_LEASE)
         _log.info("executor %s takes jobs on %s with %d threads", self.id, self._device, self._threads)
         try:
             with (
-                Heart(self._queue, self._report, beat_seconds) as heart,
+                Heart(self._queue, self._report, beat_seconds, alive_file) as heart,
                 closing(self._queue.wakeup()) as wakeup,
             ):
                 while not stop.is_set() and not self._has_ended(job_id):
@@ -94,8 +105,10 @@ class Executor:
             self._queue.expire()
             claim = self._queue.claim(self.id, job_id=job_id, able=self._painter.able())
             if claim is not None:
-                with heart.holding(claim) as lease:
+                with heart.holding(claim) as lease, logs.about(**lease.facts):
                     self._work(lease, stop)
+            elif self._retention is not None:
+                self._retention.tidy(self.id)
             self._sweep()
         except (StoreError, DatabaseError) as error:
             self._pause(error)
@@ -105,21 +118,21 @@ class Executor:
 
     def _work(self, lease: Lease, stop: threading.Event) -> None:
         claim, job = lease.claim, lease.claim.job
-        _log.info("job %s: attempt %d at '%s'", job.id, job.attempts, job.prompt)
+        _log.info("attempt %d at %r", job.attempts, job.prompt)
         attempt = Attempt(lease, self._queue, self._store, self._painter, self._settings, stop)
         try:
-            _log.info("job %s: %s", job.id, attempt.run())
+            _log.info("%s", attempt.run())
         except LeaseLost as error:
             self._give_way(job, error)
         except (StoreError, DatabaseError):
             self._tell(claim, self._queue.release)
             raise
         except self._painter.hopeless as error:
-            _log.warning("job %s: cannot be done: %s", job.id, error)
+            _log.warning("cannot be done: %s", error)
             sentence = str(error)
             self._tell(claim, lambda held: self._queue.fail(held, sentence))
         except Exception as error:
-            _log.exception("job %s: attempt %d failed", job.id, job.attempts)
+            _log.exception("attempt %d failed", job.attempts)
             sentence = _sentence(error)
             self._tell(claim, lambda held: self._queue.retry(held, sentence))
 
@@ -129,11 +142,11 @@ class Executor:
         except LeaseLost as error:
             self._give_way(claim.job, error)
         except DatabaseError as error:
-            _log.warning("job %s: left to its lease, for the queue cannot be told: %s", claim.job.id, error)
+            _log.warning("left to its lease, for the queue cannot be told: %s", error)
 
     def _give_way(self, job: Job, error: LeaseLost) -> None:
         """Leave the job to whoever has it; if it has ended, what was written late goes."""
-        _log.warning("job %s: %s", job.id, error)
+        _log.warning("%s", error)
         with suppress(JobNotFound):
             now = self._queue.get(job.id)
             if now.state.is_final:
@@ -145,8 +158,9 @@ class Executor:
         for leftover in self._queue.leftovers():
             job = self._queue.get(leftover.id)
             if job.state.is_final:  # nobody has asked for it again
-                self._remove_files(job)
-                self._queue.tidied(job.id)
+                with logs.about(job=job.id):
+                    self._remove_files(job)
+                    self._queue.tidied(job.id)
 
     def _remove_files(self, job: Job) -> None:
         """A result keeps its pictures and nothing else; what did not succeed keeps nothing."""

@@ -4,6 +4,7 @@ import os
 import socket
 from datetime import timedelta
 
+import psutil
 from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
 
 from db import reading, writing
@@ -54,6 +55,7 @@ class Executors:
             "seen_at": now,
             "trouble": None,
             "memory": able.memory,
+            "resident": _resident_bytes(),
         }
         seen = executors.c.seen_at
         long_silent = or_(seen < now - _FORGET_AFTER, seen > now + _FORGET_AFTER)
@@ -69,7 +71,12 @@ class Executors:
         ``trouble`` says in a sentence why no jobs are taken.
         """
         mine = executors.c.id == executor_id
-        news = {"seen_at": self._clock(), "trouble": trouble, "memory": able.memory}
+        news = {
+            "seen_at": self._clock(),
+            "trouble": trouble,
+            "memory": able.memory,
+            "resident": _resident_bytes(),
+        }
         with writing(self._engine, lasting=False) as connection:
             if connection.execute(update(executors).where(mine).values(news)).rowcount == 0:
                 return False
@@ -135,3 +142,8 @@ def _shelves(connection: Connection) -> dict[str, dict[str, bool]]:
 def _able(shelf: dict[str, bool], memory: int) -> Capabilities:
     weights = None if _ANY_WEIGHTS in shelf else frozenset(shelf)
     return Capabilities(weights, frozenset(name for name, loaded in shelf.items() if loaded), memory)
+
+
+def _resident_bytes() -> int:
+    """What this process holds of the machine's memory."""
+    return int(psutil.Process().memory_info().rss)

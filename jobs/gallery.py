@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import ColumnElement, Connection, Engine, TextClause, delete, func, insert, select
 
 from db import reading, writing
-from db.tables import SUCCEEDED, jobs, results
+from db.tables import SUCCEEDED, jobs, results, stars
 from jobs.artifacts import ArtifactStore
 from jobs.clock import Clock, utc_now
 from jobs.queue import JobNotFound
 from jobs.records import Page
-from jobs.rows import job_from, select_results
+from jobs.rows import job_from, select_results, upsert
+from jobs.tallies import delete_jobs
 
 SAMPLES_SUBMITTER = "studio"
 SAMPLE = "sample-"
@@ -46,6 +49,14 @@ class Sample(BaseModel):
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Stars:
+    """``count`` people star a result; ``mine`` where whoever asks is one of them."""
+
+    count: int = 0
+    mine: bool = False
+
+
 class Gallery:
     """The succeeded jobs and their files."""
 
@@ -61,9 +72,14 @@ class Gallery:
         weights: str | None = None,
         page: int = 1,
         per_page: int = 12,
+        *,
+        starred_by: str | None = None,
     ) -> Page:
         """Results newest first, whose prompts hold every word of ``text``; pages count from 1."""
         wanted = _matches(text, generator, weights)
+        if starred_by is not None:
+            theirs = (stars.c.job_id == jobs.c.id) & (stars.c.person == starred_by)
+            wanted.append(select(stars.c.job_id).where(theirs).exists())
         items = (
             select_results()
             .where(*wanted)
@@ -91,8 +107,31 @@ class Gallery:
                 raise JobNotFound(job_id)
             if owner != person:
                 raise NotYours
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            delete_jobs(connection, [job_id])
         self._store.delete_job(job_id)
+
+    def star(self, job_id: str, person: str) -> None:
+        """Keep a result for ever, as long as somebody stars it. Raises JobNotFound."""
+        with writing(self._engine) as connection:
+            result = select(jobs.c.id).where(jobs.c.id == job_id, SUCCEEDED).with_for_update(key_share=True)
+            if connection.execute(result).first() is None:
+                raise JobNotFound(job_id)
+            upsert(connection, stars, {"job_id": job_id, "person": person}, {"created_at": self._clock()})
+
+    def unstar(self, job_id: str, person: str) -> None:
+        """Take the person's star away, where there is one."""
+        theirs = (stars.c.job_id == job_id) & (stars.c.person == person)
+        with writing(self._engine) as connection:
+            connection.execute(delete(stars).where(theirs))
+
+    def stars(self, job_ids: Sequence[str], person: str) -> dict[str, Stars]:
+        """How many people star each of these, and whether this one does."""
+        given = select(stars.c.job_id, stars.c.person).where(stars.c.job_id.in_(job_ids))
+        with reading(self._engine) as connection:
+            people: dict[str, set[str]] = {job_id: set() for job_id in job_ids}
+            for row in connection.execute(given):
+                people[row.job_id].add(row.person)
+        return {job_id: Stars(len(who), person in who) for job_id, who in people.items()}
 
     def import_samples(self, folder: Path) -> int:
         """Show what ``folder`` holds, unless it is shown already; returns how many were new.

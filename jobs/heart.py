@@ -3,10 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
+import logs
 from db import DatabaseError
 from jobs.queue import LeaseLost, Queue
 from jobs.records import Claim
@@ -22,6 +25,11 @@ class Lease:
     cancel_requested: bool = False
     lost: bool = False
 
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What every line of the log tells while the job is at work."""
+        return {"job": self.claim.job.id, "attempt": self.claim.job.attempts}
+
 
 class Heart:
     """Beats while it is entered.
@@ -30,17 +38,24 @@ class Heart:
         queue: renews the lease in hand, and takes back what silent executors held.
         report: called at every beat, to say that the executor is alive.
         seconds: between beats.
+        alive_file: touched at every beat, also when nobody else can be told; gone when the executor leaves.
     """
 
-    def __init__(self, queue: Queue, report: Callable[[], None], seconds: float) -> None:
+    def __init__(
+        self, queue: Queue, report: Callable[[], None], seconds: float, alive_file: Path | None = None
+    ) -> None:
         self._queue = queue
         self._report = report
         self._seconds = seconds
+        self._alive_file = alive_file
         self._lease: Lease | None = None
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="heartbeat", daemon=True
+        )
 
     def __enter__(self) -> "Heart":
+        self._show_life()
         self._thread.start()
         return self
 
@@ -49,6 +64,8 @@ class Heart:
     ) -> None:
         self._end.set()
         self._thread.join()
+        if self._alive_file is not None:
+            self._alive_file.unlink(missing_ok=True)
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[Lease]:
@@ -61,13 +78,20 @@ class Heart:
 
     def _run(self) -> None:
         while not self._end.wait(self._seconds):
-            try:
-                self._beat()
-            except DatabaseError as error:
-                _log.warning("a heartbeat was missed: %s", error)
+            self._show_life()
+            lease = self._lease
+            with logs.about(**({} if lease is None else lease.facts)):
+                try:
+                    self._beat(lease)
+                except DatabaseError as error:
+                    _log.warning("a heartbeat was missed: %s", error)
 
-    def _beat(self) -> None:
-        lease = self._lease
+    def _show_life(self) -> None:
+        if self._alive_file is not None:
+            with suppress(OSError):  # whoever watches the file sees that it grows old
+                self._alive_file.touch()
+
+    def _beat(self, lease: Lease | None) -> None:
         if lease is not None:
             try:
                 lease.cancel_requested |= self._queue.heartbeat(lease.claim)

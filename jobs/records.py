@@ -156,7 +156,10 @@ ANYTHING = Capabilities()
 
 @dataclass(frozen=True)
 class ExecutorStatus:
-    """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs."""
+    """An executor as it last reported; ``trouble`` says in a sentence why it takes no jobs.
+
+    ``resident``: bytes that the process holds.
+    """
 
     id: str
     device: str
@@ -169,6 +172,7 @@ class ExecutorStatus:
     alive: bool
     trouble: str | None = None
     able: Capabilities = ANYTHING
+    resident: int = 0
 
 
 @dataclass(frozen=True)

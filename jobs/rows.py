@@ -26,6 +26,13 @@ def upsert(connection: Connection, table: Table, key: Mapping[str, Any], values:
     _upsert(connection.dialect.name, table, *values).run(connection, {**key, **values})
 
 
+def add(connection: Connection, table: Table, key: Mapping[str, Any], column: str, count: int) -> None:
+    """Insert the row with ``count``, or add that to its ``column`` where one with that ``key`` is there."""
+    statement = _INSERT[connection.dialect.name](table).values({**key, column: count})
+    summed = {column: table.c[column] + statement.excluded[column]}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=summed))
+
+
 @cache
 def _upsert(dialect: str, table: Table, *updated: str) -> Prepared:
     statement = _INSERT[dialect](table).inline()

@@ -15,15 +15,16 @@ from web.look import PAGES
 
 OFFICE = {"web", "jobs", "db"}
 STUDIO = {"generators", "guidance", "networks", "weights"}
-HALL = OFFICE | STUDIO | {"settings"}
+HALL = OFFICE | STUDIO | {"settings", "logs"}
 ENTRY_SCRIPTS = {"webapp", "job_executor", "generate", "monitor"}
 EVERYTHING = HALL | ENTRY_SCRIPTS | {"sandbox", "benchmarks"}
 
 MAY_IMPORT = {
     "settings": set(),
+    "logs": set(),
     "db": {"settings"},
-    "jobs": {"db", "settings"},
-    "web": {"jobs", "db", "settings"},
+    "jobs": {"db", "settings", "logs"},
+    "web": {"jobs", "db", "settings", "logs"},
     "weights": {"networks", "settings"},
     "networks": {"settings"},
     "guidance": {"networks", "weights", "settings"},

@@ -72,6 +72,7 @@ def test_the_database_and_the_artifacts_follow_the_data_folder(file: Path, tmp_p
         ([], {"STUDIO_WEB__PORT": "http"}, "web.port"),
         ([], {"STUDIO_WEBPORT": "80"}, "webport"),
         (["queue=5"], {}, "QueueSettings"),
+        (["log_format=xml"], {}, "text or json"),
         (["data_dir="], {}, "data_dir"),
         (["queue.lease_seconds"], {}, "queue.lease_seconds"),
         (["data_dir=${nowhere}"], {}, "nowhere"),
@@ -131,7 +132,7 @@ def test_every_number_has_bounds() -> None:
     settings = OmegaConf.structured(Settings())
     numbers = {
         f"{section}.{name}"
-        for section in ("web", "queue", "executor")
+        for section in ("web", "queue", "executor", "retention")
         for name, value in settings[section].items()
         if isinstance(value, int | float)
     }

@@ -5,6 +5,7 @@ from html import escape
 
 import streamlit as st
 
+from jobs.gallery import Stars
 from jobs.queue import JobNotFound
 from jobs.records import Job
 from web import branches, form, look, studio
@@ -17,18 +18,23 @@ PER_PAGE = 12
 def _page() -> None:
     house = studio.current()
     look.heading("Previous Inferences", "Every finished picture, newest first. Click one to see it form.")
-    text, generator, weights = _filters(house)
-    found = house.gallery.search(text, generator, weights, st.session_state.get("page", 1), PER_PAGE)
+    person = current_person()
+    text, generator, weights, starred = _filters(house)
+    page = st.session_state.get("page", 1)
+    found = house.gallery.search(
+        text, generator, weights, page, PER_PAGE, starred_by=person if starred else None
+    )
     pages = math.ceil(found.total / PER_PAGE)
     if not found.total:
-        _nothing(filtered=bool(text or generator or weights))
+        _nothing(filtered=bool(text or generator or weights or starred))
         return
     if not found.items:  # the last picture of the last page was deleted
         st.session_state["page"] = pages
         st.rerun()
+    stars = house.gallery.stars([job.id for job in found.items], person)
     with st.grid(4, min_column_width=150, gap=16):
         for job in found.items:
-            _card(job)
+            _card(job, stars[job.id])
     if pages > 1:
         with st.container(key="pages", horizontal=True, horizontal_alignment="center"):
             st.pagination(pages, key="page")
@@ -36,7 +42,7 @@ def _page() -> None:
         _open_details(house, st.query_params["job"])
 
 
-def _filters(house: Studio) -> tuple[str, str | None, str | None]:
+def _filters(house: Studio) -> tuple[str, str | None, str | None, bool]:
     generators = house.generators
     weights = {w.name: w.title for g in generators.values() for w in g.weights}
     with st.container(key="filters", horizontal=True, vertical_alignment="bottom"):
@@ -64,7 +70,8 @@ def _filters(house: Studio) -> tuple[str, str | None, str | None]:
             placeholder="All weights",
             on_change=_first_page,
         )
-    return text or "", generator, chosen
+        starred = st.toggle("Starred by me", key="starred", on_change=_first_page)
+    return text or "", generator, chosen, starred
 
 
 def _first_page() -> None:
@@ -79,12 +86,36 @@ def _nothing(*, filtered: bool) -> None:
     st.page_link("generate.py", label="Generate a picture", icon=":material/brush:")
 
 
-def _card(job: Job) -> None:
+def _card(job: Job, stars: Stars) -> None:
     with st.container(key=f"card-result-{job.id}"):
         st.html(f'{look.picture(job)}<p class="caption">{escape(job.prompt)}</p>')
         with st.container(key=f"foot-{job.id}", horizontal=True):
             st.html(look.byline(job))
+            _star(job, stars, f"star-{job.id}")
             st.button("Details", key=f"details-{job.id}", on_click=_choose, args=(job.id,), type="tertiary")
+
+
+def _star(job: Job, stars: Stars, key: str, name: str = "") -> None:
+    """A star to give or to take back; starred pictures are kept."""
+    st.button(
+        f"{'★' if stars.mine else '☆'} {name} {stars.count or ''}".replace("  ", " ").strip(),
+        key=key,
+        help="Take the star away" if stars.mine else "Star it, and it is kept",
+        on_click=_turn_star,
+        args=(job.id, stars.mine),
+        type="tertiary",
+    )
+
+
+def _turn_star(job_id: str, mine: bool) -> None:
+    gallery, person = studio.current().gallery, current_person()
+    if mine:
+        gallery.unstar(job_id, person)
+        return
+    try:
+        gallery.star(job_id, person)
+    except JobNotFound as problem:
+        st.toast(str(problem))
 
 
 def _choose(job_id: str | None = None) -> None:
@@ -112,6 +143,8 @@ def _details(job: Job) -> None:
         st.html(look.picture(job) + look.downloads(job))
     with right:
         st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{facts}')
+        stars = studio.current().gallery.stars([job.id], current_person())
+        _star(job, stars[job.id], f"star-open-{job.id}", "Starred" if stars[job.id].mine else "Star")
         branches.links(job)
         if job.submitter == current_person():
             _offer_deletion(job)

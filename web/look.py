@@ -104,7 +104,7 @@ def row(job: Job) -> str:
     return f'<div class="row">{thumb}<div><p>{escape(job.prompt)}</p>{badge(job.state)}</div></div>'
 
 
-def figures(values: Mapping[str, int]) -> None:
+def figures(values: Mapping[str, int | str]) -> None:
     """A row of large numbers with their names."""
     tiles = "".join(
         f"<div><strong>{value}</strong><span>{name}</span></div>" for name, value in values.items()

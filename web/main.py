@@ -2,11 +2,13 @@
 
 import streamlit as st
 
-from web import look
+import logs
+from web import look, naming
 
 st.set_page_config(page_title="Studio", page_icon=str(look.MARK), layout="wide")
 page = st.navigation(
     [st.Page(file, title=title, icon=icon) for file, (title, icon) in look.PAGES.items()], position="hidden"
 )
 look.dress()
-page.run()
+with logs.about(job=naming.on_page()):
+    page.run()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+import logs
 from db import DatabaseError
 from jobs.artifacts import ArtifactNotFound, StoreError
 from jobs.gallery import NotYours
@@ -14,6 +15,7 @@ from jobs.queue import JobNotFound, TooManyWaiting
 from jobs.recipe import NoRecipe
 from jobs.uploads import UploadError, UploadNotFound
 from jobs.votes import AlreadyVoted
+from web import naming
 
 
 class Refused(ValueError):
@@ -67,6 +69,7 @@ def show(error: Exception) -> bool:
     if isinstance(error, tuple(STATUS)):
         st.error(str(error), icon=":material/error:")
     else:
-        logging.getLogger(__name__).error("a page failed", exc_info=error)
+        with logs.about(job=naming.on_page()):
+            logging.getLogger(__name__).error("a page failed", exc_info=error)
         st.error(UNKNOWN, icon=":material/error:")
     return True

@@ -11,7 +11,7 @@ import streamlit as st
 from jobs.artifacts import ArtifactNotFound
 from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
-from web import branches, form, look, studio
+from web import branches, form, history, look, studio
 from web.studio import Studio
 
 REFRESH_SECONDS = 0.5
@@ -58,6 +58,7 @@ def _forming(job_id: str, *, mine: bool) -> None:
         _progress(house, job)
     _frame(house, job)
     _losses(job)
+    history.show(house, job.id)
 
 
 def _frame(house: Studio, job: Job) -> None:
@@ -120,12 +121,14 @@ def _finished(house: Studio, job: Job) -> None:
     _headline(job)
     if job.result is None:
         _unfinished(job)
+        history.show(house, job.id)
         return
     st.html(look.picture(job) + look.downloads(job))
     branches.links(job)
     _losses(job)
     with st.expander("Parameters of this picture"):
         st.html(look.facts(form.described(job, house.generators.get(job.generator))))
+    history.show(house, job.id)
 
 
 def _unfinished(job: Job) -> None:

@@ -10,11 +10,14 @@ from pydantic import BaseModel
 
 from jobs import batch
 from jobs.artifacts import ArtifactStore
+from jobs.chronicle import Chronicle
 from jobs.executors import Executors
+from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from web.problems import refusing
@@ -107,6 +110,7 @@ class Studio:
     parameters and gives about how many bytes drawing takes, None for parameters that cannot be drawn.
     ``least_memory`` takes a checked spec and gives about how many bytes drawing it takes at least.
     ``signs_links``: files come from the store itself where it signs links, not through this server.
+    ``check_database`` raises DatabaseError unless it can be used as it is.
     """
 
     queue: Queue
@@ -123,6 +127,10 @@ class Studio:
     may_manage_weights: bool
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
     least_memory: Callable[[Any], int]
+    watch: Watch
+    retention: Retention
+    chronicle: Chronicle
+    check_database: Callable[[], None]
     signs_links: bool = False
 
     def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:

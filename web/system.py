@@ -15,6 +15,7 @@ REFRESH_SECONDS = 2.0
 def _page() -> None:
     look.heading("System", "Who draws, on what, and how long the queue is.")
     _now()
+    _retention()
     st.caption("Programs do all that the pages do: [the API](/api/docs).")
 
 
@@ -39,6 +40,26 @@ def _now() -> None:
             ("Executor", "State", "Device", "Threads", "Draws", "Last seen"),
             (_row(house, executor) for executor in executors),
         )
+
+
+def _retention() -> None:
+    """How long results are kept, and what would go now."""
+    retention = studio.current().retention
+    if not retention.keep_days:
+        st.caption("Everything is kept: no setting retention.keep_days says otherwise.")
+        return
+    going = retention.would_delete()
+    st.html('<h2 class="title">What is kept</h2>')
+    look.figures(
+        {
+            "days that results are kept": f"{retention.keep_days:g}",
+            "results would go now": going.results,
+            "failed or cancelled jobs would go": going.others,
+            "of files with them": look.size(going.bytes),
+        }
+    )
+    oldest = "" if going.oldest is None else f" The oldest that would go is of {going.oldest:%-d %b %Y}."
+    st.caption(f"Starred results and samples are kept for ever.{oldest}")
 
 
 def _row(house: Studio, executor: ExecutorStatus) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ job is only right when its checkpoint was. The job's parameters steer it: ``seed
 """
 
 import io
-import logging
 import os
 import signal
 import sys
@@ -19,12 +18,14 @@ from typing import Any
 import numpy as np
 
 import db
+import logs
 from jobs.artifacts import ArtifactStore
 from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from settings import Settings, load_settings
 
 
@@ -78,23 +79,26 @@ def open_queue(settings: Settings) -> Queue:
 
 
 def open_executor(settings: Settings) -> Executor:
-    executors = Executors(db.open_engine(settings.database_url), alive_seconds=settings.queue.lease_seconds)
+    engine = db.open_engine(settings.database_url)
+    store = ArtifactStore(settings.artifact_url, settings.artifact_options)
     return Executor(
         open_queue(settings),
-        executors,
-        ArtifactStore(settings.artifact_url, settings.artifact_options),
+        Executors(engine, alive_seconds=settings.queue.lease_seconds),
+        store,
         Painter(paint, recipe, hopeless=(Hopeless,)),
         settings.executor,
         device="cpu",
         threads=1,
+        retention=Retention(engine, store, settings.retention.keep_days),
     )
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    settings = load_settings(sys.argv[1:])
+    logs.start(settings.log_format)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    open_executor(load_settings(sys.argv[1:])).run(stop)
+    open_executor(settings).run(stop)
 
 
 if __name__ == "__main__":

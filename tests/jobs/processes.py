@@ -44,11 +44,11 @@ def executor(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
-def start_executor(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+def start_executor(arguments: list[str], log: Path, script: Path = SCRIPT) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as out:
         return subprocess.Popen(
-            [sys.executable, str(SCRIPT), *arguments], env=environment, stdout=out, stderr=subprocess.STDOUT
+            [sys.executable, str(script), *arguments], env=environment, stdout=out, stderr=subprocess.STDOUT
         )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from jobs import pictures
 from jobs.artifacts import ArtifactStore
-from jobs.gallery import Gallery, NotYours, SampleError
+from jobs.gallery import Gallery, NotYours, SampleError, Stars
 from jobs.queue import JobNotFound, Queue
 from jobs.records import Job, Verdict
 from jobs.votes import Votes
@@ -183,3 +183,22 @@ def test_a_picture_and_its_animation_carry_the_recipe() -> None:
         assert abs(int(np.asarray(moving.convert("RGB")).mean()) - int(images[index].mean())) <= 2
     assert durations == [100, 100, 1500]
     assert moving.info["loop"] == 0
+
+
+def test_stars_are_counted_once_a_person_and_filtered_by(gallery: Gallery, succeed: Succeed) -> None:
+    starred, other = succeed(prompt="starred"), succeed(prompt="other")
+    for person in ("ann", "bob", "bob"):
+        gallery.star(starred.id, person)
+
+    assert gallery.stars([starred.id, other.id], "bob") == {starred.id: Stars(2, True), other.id: Stars()}
+    assert prompts(gallery.search(starred_by="bob").items) == ["starred"]
+    assert gallery.search(starred_by="cat").total == 0
+    gallery.unstar(starred.id, "bob")
+    gallery.unstar(starred.id, "cat")
+    assert gallery.stars([starred.id], "bob") == {starred.id: Stars(1, False)}
+
+
+def test_only_results_are_starred(gallery: Gallery, ask: Succeed) -> None:
+    for job_id in (ask().id, "nothing"):
+        with pytest.raises(JobNotFound):
+            gallery.star(job_id, "ann")

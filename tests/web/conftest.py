@@ -11,13 +11,16 @@ import db
 from generators import registry
 from generators.contract import Frame
 from jobs.artifacts import ArtifactStore
+from jobs.chronicle import Chronicle
 from jobs.executor import Executor
 from jobs.executors import Executors
+from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.painter import Painter
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.retention import Retention
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings
@@ -60,6 +63,10 @@ def house(tmp_path: Path, database_url: str) -> Iterator[studio.Studio]:
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
         memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
         least_memory=registry.least_memory,
+        watch=Watch(engine),
+        retention=Retention(engine, store, 0),
+        chronicle=Chronicle(engine),
+        check_database=partial(db.check, engine),
     )
     studio.use(lambda: opened)
     yield opened

@@ -21,7 +21,7 @@ from web.api.answers import (
     PerPage,
     Person,
 )
-from web.api.models import JobPage, JobView, NewJob, SubmittedView
+from web.api.models import EventView, JobPage, JobView, NewJob, StarsView, SubmittedView
 from web.problems import Conflict
 from web.studio import Studio
 
@@ -66,6 +66,12 @@ async def follow(job_id: str, house: House, person: Person) -> EventSourceRespon
     return EventSourceResponse(_changes(house, first, person), ping=15)
 
 
+@router.get("/jobs/{job_id}/history", responses=NOT_FOUND)
+def history(job_id: str, house: House) -> list[EventView]:
+    """All that happened to a job, the first first."""
+    return [EventView.of(event) for event in house.chronicle.of(job_id)]
+
+
 @router.post("/jobs/{job_id}/cancel", responses=NOT_FOUND | NOT_YOURS)
 def cancel(job_id: str, house: House, person: Person) -> JobView:
     """Cancel a waiting job at once, a running one at its next step; a finished one stays as it is."""
@@ -81,6 +87,39 @@ def delete(job_id: str, house: House, person: Person) -> None:
     if job.result is None:
         raise Conflict(f"There is no picture to delete: the job is {job.state.value}.")
     house.gallery.delete(job_id, person)
+
+
+@router.get("/stars")
+def list_starred(house: House, person: Person, page: PageNumber = 1, per_page: PerPage = 20) -> JobPage:
+    """The pictures that you star, newest first."""
+    found = house.gallery.search(page=page, per_page=per_page, starred_by=person)
+    return JobPage.of(found, page, per_page, person)
+
+
+@router.get("/jobs/{job_id}/star", responses=NOT_FOUND)
+def stars(job_id: str, house: House, person: Person) -> StarsView:
+    """How many people star a picture, and whether you do."""
+    house.queue.get(job_id)
+    return _stars(house, job_id, person)
+
+
+@router.put("/jobs/{job_id}/star", responses=NOT_FOUND)
+def star(job_id: str, house: House, person: Person) -> StarsView:
+    """Star a finished picture: it is kept as long as somebody stars it."""
+    house.gallery.star(job_id, person)
+    return _stars(house, job_id, person)
+
+
+@router.delete("/jobs/{job_id}/star", responses=NOT_FOUND)
+def unstar(job_id: str, house: House, person: Person) -> StarsView:
+    """Take your star away."""
+    house.queue.get(job_id)
+    house.gallery.unstar(job_id, person)
+    return _stars(house, job_id, person)
+
+
+def _stars(house: Studio, job_id: str, person: str) -> StarsView:
+    return StarsView.model_validate(house.gallery.stars([job_id], person)[job_id], from_attributes=True)
 
 
 def _view(house: Studio, job: Job, person: str) -> JobView:

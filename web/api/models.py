@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.batch import MAX_PICTURES
+from jobs.chronicle import Event, EventKind
 from jobs.presets import MAX_NAME, Preset
 from jobs.records import (
     ExecutorStatus,
@@ -131,6 +132,29 @@ class SubmittedView(JobView):
     @classmethod
     def of_all(cls, first: JobView, jobs: Sequence[Job]) -> Self:
         return cls(**dict(first), ids=[job.id for job in jobs])
+
+
+class StarsView(BaseModel):
+    """Who wants a picture kept."""
+
+    count: int = Field(description="How many people star it.")
+    mine: bool = Field(description="Whether you do.")
+
+
+class EventView(BaseModel):
+    """Something that happened to a job."""
+
+    kind: EventKind
+    at: datetime | None = Field(description="When; null where nobody wrote it down.")
+    executor: str | None = Field(description="Who had the job.")
+    reason: str | None = Field(description="Why, in a sentence.")
+    seconds: float | None = Field(
+        description="Seconds of waiting before a start, of work before the end of an attempt."
+    )
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        return cls.model_validate(event, from_attributes=True)
 
 
 class JobPage(BaseModel):

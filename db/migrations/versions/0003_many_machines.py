@@ -13,13 +13,16 @@ def upgrade() -> None:
     _count_beats()
     _extend_jobs_and_executors()
     _create_attempts_and_switches()
+    _create_tallies()
     _create_stars_and_reports()
     _create_members_and_tokens()
 
 
 def downgrade() -> None:
-    for table in ("api_tokens", "members", "reports", "stars", "switches", "attempts", "shelves"):
+    for table in ("api_tokens", "members", "reports", "stars", "tallies", "switches", "attempts", "shelves"):
         op.drop_table(table)
+    op.drop_index("jobs_fruitless", "jobs")
+    op.drop_column("executors", "resident")
     op.drop_column("executors", "memory")
     op.drop_column("results", "hidden")
     op.drop_column("jobs", "passed_over_at")
@@ -53,6 +56,7 @@ def _extend_jobs_and_executors() -> None:
     op.add_column("jobs", sa.Column("passed_over_at", _INSTANT))
     op.add_column("results", sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("executors", sa.Column("memory", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("executors", sa.Column("resident", sa.BigInteger, nullable=False, server_default="0"))
     op.create_table(
         "shelves",
         sa.Column(
@@ -80,6 +84,18 @@ def _create_attempts_and_switches() -> None:
         sa.Column("changed_by", sa.String(128), nullable=False),
         sa.Column("changed_at", _INSTANT, nullable=False),
     )
+
+
+def _create_tallies() -> None:
+    op.create_table(
+        "tallies",
+        sa.Column("what", sa.String(16), primary_key=True),
+        sa.Column("kind", sa.String(16), primary_key=True),
+        sa.Column("count", sa.BigInteger, nullable=False),
+    )
+    fruitless = sa.text("state IN ('failed', 'cancelled')")
+    columns = ["state", "finished_at", "started_at"]
+    op.create_index("jobs_fruitless", "jobs", columns, sqlite_where=fruitless, postgresql_where=fruitless)
 
 
 def _create_stars_and_reports() -> None:
