@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,10 @@ def test_a_picture_and_its_animation_carry_the_recipe() -> None:
         assert abs(int(np.asarray(moving.convert("RGB")).mean()) - int(images[index].mean())) <= 2
     assert durations == [100, 100, 1500]
     assert moving.info["loop"] == 0
+
+
+def test_web_apps_that_start_together_show_every_sample_once(gallery: Gallery, samples: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        new = list(threads.map(lambda _: gallery.import_samples(samples), range(4)))
+
+    assert sum(new) == gallery.search().total == 2
