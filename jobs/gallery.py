@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import ColumnElement, Connection, Engine, TextClause, delete, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from db import reading, writing
 from db.tables import SUCCEEDED, jobs, results, stars
@@ -171,11 +172,12 @@ class Gallery:
             "width": width,
             "height": height,
         }
-        with writing(self._engine) as connection:
-            if _is_known(connection, job_id):
-                return False
-            connection.execute(insert(jobs), _sample_row(job_id, sample, when))
-            connection.execute(insert(results), result)
+        try:
+            with writing(self._engine) as connection:
+                connection.execute(insert(jobs), _sample_row(job_id, sample, when))
+                connection.execute(insert(results), result)
+        except IntegrityError:  # another process has shown it meanwhile
+            return False
         return True
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from db import reading, writing
 from db.tables import presets
@@ -81,8 +82,10 @@ class Presets:
             "weights": preset.weights,
             "name": name,
         }
-        with writing(self._engine) as connection:
-            number = _put(connection, key, dict(preset.parameters))
+        try:
+            number = self._put(key, dict(preset.parameters))
+        except IntegrityError:  # the same was added meanwhile, and is there to be changed now
+            number = self._put(key, dict(preset.parameters))
         return Preset(name, preset.generator, preset.weights, preset.parameters, number)
 
     def delete(self, person: str, number: int) -> None:
@@ -91,6 +94,10 @@ class Presets:
             mine = delete(presets).where(presets.c.submitter == person, presets.c.number == number)
             if connection.execute(mine).rowcount == 0:
                 raise PresetNotFound
+
+    def _put(self, key: Mapping[str, str], parameters: dict[str, Any]) -> int:
+        with writing(self._engine) as connection:
+            return _put(connection, key, parameters)
 
 
 def _put(connection: Connection, key: Mapping[str, str], parameters: dict[str, Any]) -> int:

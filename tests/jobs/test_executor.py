@@ -99,6 +99,21 @@ def test_a_job_leaves_its_picture_and_its_animation_and_nothing_else(
     assert left == ["animation.gif", "frames.zip", "picture.png"]
 
 
+def test_a_new_job_wakes_an_idle_executor_and_so_does_one_handed_back(
+    arguments: list[str], queue: Queue, ask: Callable[..., Job]
+) -> None:
+    """By itself this one looks only every minute."""
+    held = ask()
+    claim = queue.claim("another executor")
+    with working([*arguments, "executor.poll_seconds=60"]):
+        wait_until(lambda: len(register(arguments).alive()) == 1, "the executor is there")
+        for _ in range(3):
+            job = ask(steps=1)
+            wait_until(lambda job=job: queue.get(job.id).state.is_final, "the new job has ended", 30)
+        queue.release(claim)
+        wait_until(lambda: queue.get(held.id).state.is_final, "the job handed back has ended", 30)
+
+
 @everywhere
 def test_a_running_job_shows_its_newest_frame(
     arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job]

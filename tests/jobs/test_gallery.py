@@ -1,6 +1,7 @@
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +203,10 @@ def test_only_results_are_starred(gallery: Gallery, ask: Succeed) -> None:
     for job_id in (ask().id, "nothing"):
         with pytest.raises(JobNotFound):
             gallery.star(job_id, "ann")
+
+
+def test_web_apps_that_start_together_show_every_sample_once(gallery: Gallery, samples: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        new = list(threads.map(lambda _: gallery.import_samples(samples), range(4)))
+
+    assert sum(new) == gallery.search().total == 2

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -40,6 +41,14 @@ def test_a_name_is_kept_once_for_each_generator_and_weights(kept: Presets) -> No
     assert again.number == first.number
     assert [(p.weights, p.parameters["steps"]) for p in kept.of("ann")] == [("sandbox", 20), ("others", 30)]
     assert kept.of("bob")[0].parameters == {"steps": 40}
+
+
+def test_a_name_saved_twice_at_the_same_time_is_kept_once(kept: Presets) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        saved = list(threads.map(lambda steps: kept.save("ann", preset(steps=steps)), range(8)))
+
+    assert {one.number for one in saved} == {one.number for one in kept.of("ann")}
+    assert names(kept.of("ann")) == ["fine"]
 
 
 def test_only_ones_own_are_deleted(kept: Presets) -> None:
