@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import streamlit as st
-from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 import db
@@ -14,22 +13,32 @@ from generators import registry
 from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.gallery import Gallery, SampleError
+from jobs.moderation import moderation
+from jobs.people import Members
 from jobs.presets import Presets
 from jobs.queue import Queue
+from jobs.reports import Reports
+from jobs.tokens import Tokens
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
-from web import problems, studio
+from web import door, problems, sign_in, studio
 from web.api import create_api
-from web.permissions import may_manage_weights
-from web.person import RememberPerson
+from web.headers import DescribeScripts
+from web.limits import Limits
+from web.permissions import Undecided, decide
 from weights import catalogue
 from weights.desk import WeightsDesk
 from weights.store import Store
 
 try:
     settings = load_settings()
-except SettingsError as error:
+    address = settings.web.host if __name__ == "__main__" else st.get_option("server.address")
+    rules = decide(settings.web, address, can_sign_in=sign_in.is_set_up())
+    limits = Limits(settings.limits, rules)
+    way_in = door.middleware(settings, rules, limits)
+    objections = moderation(settings.moderation)
+except (SettingsError, Undecided, sign_in.SignInIncomplete) as error:
     sys.exit(str(error))
 
 
@@ -56,7 +65,12 @@ def open_studio() -> studio.Studio:
         parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
         unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),
         weights=WeightsDesk(Store(weights_dir, catalogue.entries())),
-        may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
+        rules=rules,
+        limits=limits,
+        members=Members(engine),
+        tokens=Tokens(engine),
+        reports=Reports(engine),
+        moderation=objections,
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
     )
 
@@ -64,8 +78,8 @@ def open_studio() -> studio.Studio:
 studio.use(open_studio)
 app = st.App(
     "web/main.py",
-    routes=[Mount("/api", app=create_api())],
-    middleware=[Middleware(RememberPerson)],
+    routes=[Mount("/api", app=DescribeScripts(create_api()))],
+    middleware=way_in,
     on_script_error=problems.show,
 )
 

@@ -7,18 +7,23 @@ import streamlit as st
 
 from jobs.queue import JobNotFound
 from jobs.records import Job
-from web import branches, form, look, studio
-from web.person import current_person
+from jobs.reports import MAX_REASON
+from web import branches, form, look, moderation, studio
+from web.permissions import Caller, Right
+from web.person import current_caller
+from web.plain_text import plain
+from web.problems import STATUS
 from web.studio import Studio
 
 PER_PAGE = 12
 
 
 def _page() -> None:
-    house = studio.current()
+    house, caller = studio.current(), current_caller()
     look.heading("Previous Inferences", "Every finished picture, newest first. Click one to see it form.")
     text, generator, weights = _filters(house)
-    found = house.gallery.search(text, generator, weights, st.session_state.get("page", 1), PER_PAGE)
+    page = st.session_state.get("page", 1)
+    found = house.gallery.search(text, generator, weights, page, PER_PAGE, **house.seen_by(caller))
     pages = math.ceil(found.total / PER_PAGE)
     if not found.total:
         _nothing(filtered=bool(text or generator or weights))
@@ -33,7 +38,7 @@ def _page() -> None:
         with st.container(key="pages", horizontal=True, horizontal_alignment="center"):
             st.pagination(pages, key="page")
     if "job" in st.query_params:
-        _open_details(house, st.query_params["job"])
+        _open_details(house, caller, st.query_params["job"])
 
 
 def _filters(house: Studio) -> tuple[str, str | None, str | None]:
@@ -83,7 +88,7 @@ def _card(job: Job) -> None:
     with st.container(key=f"card-result-{job.id}"):
         st.html(f'{look.picture(job)}<p class="caption">{escape(job.prompt)}</p>')
         with st.container(key=f"foot-{job.id}", horizontal=True):
-            st.html(look.byline(job))
+            st.html(look.byline(job) + moderation.mark(job))
             st.button("Details", key=f"details-{job.id}", on_click=_choose, args=(job.id,), type="tertiary")
 
 
@@ -94,9 +99,9 @@ def _choose(job_id: str | None = None) -> None:
         st.query_params["job"] = job_id
 
 
-def _open_details(house: Studio, job_id: str) -> None:
+def _open_details(house: Studio, caller: Caller, job_id: str) -> None:
     try:
-        job = house.queue.get(job_id)
+        job = house.job(job_id, caller)
     except JobNotFound:
         _choose(None)
         return
@@ -111,17 +116,41 @@ def _details(job: Job) -> None:
     with left:
         st.html(look.picture(job) + look.downloads(job))
     with right:
-        st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{facts}')
+        st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{moderation.mark(job)}{facts}')
         branches.links(job)
-        if job.submitter == current_person():
+        _offer_more(job, current_caller())
+
+
+def _offer_more(job: Job, caller: Caller) -> None:
+    with st.container(key=f"more-{job.id}", horizontal=True):
+        if job.submitter == caller.person or caller.may(Right.MODERATE):
             _offer_deletion(job)
+        if caller.may(Right.MODERATE):
+            moderation.offer_hiding(job)
+        if caller.may(Right.REPORT) and job.submitter != caller.person:
+            _offer_report(job)
+
+
+def _offer_report(job: Job) -> None:
+    with st.popover("Report", icon=":material/flag:"), st.form(f"report-{job.id}", border=False):
+        reason = st.text_area("What is wrong with it?", max_chars=MAX_REASON, height=96)
+        if not st.form_submit_button("Report it", type="primary"):
+            return
+        house, caller = studio.current(), current_caller()
+        try:
+            caller.require(Right.REPORT)
+            house.reports.add(house.job(job.id, caller).id, caller.person, reason)
+        except tuple(STATUS) as problem:
+            st.error(plain(str(problem)), icon=":material/error:")
+        else:
+            st.success("Thank you: an admin will look at it.", icon=":material/check:")
 
 
 def _offer_deletion(job: Job) -> None:
     with st.popover("Delete", icon=":material/delete:"):
         st.write("The picture, its animation and its votes go for ever.")
         if st.button("Delete for ever", type="primary", key=f"delete-{job.id}"):
-            studio.current().gallery.delete(job.id, current_person())
+            studio.current().delete(job.id, current_caller())
             _choose(None)
             st.rerun()
 

@@ -2,11 +2,15 @@
 
 import streamlit as st
 
-from web import look
+from web import look, problems
+from web.person import current_caller
 
 st.set_page_config(page_title="Studio", page_icon=str(look.MARK), layout="wide")
 page = st.navigation(
     [st.Page(file, title=title, icon=icon) for file, (title, icon) in look.PAGES.items()], position="hidden"
 )
-look.dress()
+try:
+    look.dress(current_caller())
+except tuple(problems.STATUS):  # the page will say so itself
+    look.dress(None)
 page.run()

@@ -12,14 +12,16 @@ from jobs.artifacts import ArtifactNotFound
 from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
 from web import branches, form, look, studio
+from web.permissions import Caller
+from web.plain_text import plain
 from web.studio import Studio
 
 REFRESH_SECONDS = 0.5
 
 
-def show_stage(house: Studio, person: str) -> None:
+def show_stage(house: Studio, caller: Caller) -> None:
     """The job that the address names, or else the person's newest, those in progress first."""
-    job = _chosen_job(house, person)
+    job = _chosen_job(house, caller)
     if job is None:
         look.empty(
             "Your picture forms here", "Type a prompt, or pick an example, and press Generate.", "brush"
@@ -27,16 +29,17 @@ def show_stage(house: Studio, person: str) -> None:
     elif job.state.is_final:
         _finished(house, job)
     else:
-        _forming(job.id, mine=job.submitter == person)
+        _forming(job.id, mine=job.submitter == caller.person)
 
 
-def _chosen_job(house: Studio, person: str) -> Job | None:
+def _chosen_job(house: Studio, caller: Caller) -> Job | None:
     if "job" in st.query_params:
         try:
-            return house.queue.get(st.query_params["job"])
+            return house.job(st.query_params["job"], caller)
         except JobNotFound:
             del st.query_params["job"]
-    own = house.queue.active(person) or house.queue.search(submitter=person, per_page=1).items
+    own = house.queue.active(caller.person)
+    own = own or house.queue.search(submitter=caller.person, per_page=1).items
     return own[0] if own else None
 
 
@@ -74,7 +77,7 @@ def _waiting(house: Studio, job: Job) -> None:
     if not executors:
         st.warning("No executor is running: start one with ./run_executor.sh", icon=":material/power_off:")
     elif all(executor.trouble for executor in executors):
-        st.warning(executors[0].trouble or "", icon=":material/warning:")
+        st.warning(plain(executors[0].trouble or ""), icon=":material/warning:")
     position = house.queue.position(job.id)
     ahead = "You are next." if not position.ahead else f"{position.ahead} ahead of you."
     eta = "" if position.eta_seconds is None else f" Ready in about {look.duration(position.eta_seconds)}."
@@ -127,7 +130,7 @@ def _finished(house: Studio, job: Job) -> None:
 
 def _unfinished(job: Job) -> None:
     if job.state is JobState.FAILED:
-        st.error(job.error or "The job failed.", icon=":material/error:")
+        st.error(plain(job.error or "The job failed."), icon=":material/error:")
     else:
         look.empty("Cancelled", "Nothing was kept. Change the prompt and generate again.", "cancel")
 

@@ -7,6 +7,8 @@ import streamlit as st
 from jobs.queue import JobNotFound
 from jobs.records import ExecutorStatus
 from web import look, studio
+from web.permissions import Right
+from web.person import current_caller
 from web.studio import Studio
 
 REFRESH_SECONDS = 2.0
@@ -14,6 +16,10 @@ REFRESH_SECONDS = 2.0
 
 def _page() -> None:
     look.heading("System", "Who draws, on what, and how long the queue is.")
+    caller = current_caller()
+    if not caller.may(Right.SEE_SYSTEM):
+        look.refuse(caller, Right.SEE_SYSTEM)
+        return
     _now()
     st.caption("Programs do all that the pages do: [the API](/api/docs).")
 

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Response
 from jobs import exports
 from jobs.exports import Export
 from jobs.records import Job
-from web.api.answers import NOT_FOUND, Answers, House, PageNumber, PerPage, Person
+from web.api.answers import NOT_FOUND, Answers, House, PageNumber, PerPage, Who, may
 from web.api.models import JobPage
+from web.permissions import Caller, Right
 from web.problems import NothingThere
 from web.studio import Studio
 
@@ -27,15 +28,19 @@ router = APIRouter(tags=["pictures"])
 
 
 def file_answer(kind: str, description: str) -> dict[str, Any]:
-    """What a route that answers with a file says of itself."""
+    """What a route that answers with a file says of itself, and asks for."""
     found: Answers = {200: {"content": {kind: {}}, "description": description}}
-    return {"response_class": Response, "responses": NOT_FOUND | found}
+    return {
+        "response_class": Response,
+        "responses": NOT_FOUND | found,
+        "dependencies": [may(Right.LOOK)],
+    }
 
 
-@router.get("/gallery")
+@router.get("/gallery", dependencies=[may(Right.LOOK)])
 def search_gallery(
     house: House,
-    person: Person,
+    caller: Who,
     text: Annotated[str, Query(max_length=500)] = "",
     generator: str | None = None,
     weights: str | None = None,
@@ -43,14 +48,14 @@ def search_gallery(
     per_page: PerPage = 12,
 ) -> JobPage:
     """Finished pictures, newest first; ``text`` is searched for in the prompts."""
-    found = house.gallery.search(text, generator, weights, page, per_page)
-    return JobPage.of(found, page, per_page, person)
+    found = house.gallery.search(text, generator, weights, page, per_page, **house.seen_by(caller))
+    return JobPage.of(found, page, per_page, caller.person)
 
 
 @router.get("/jobs/{job_id}/frame", **file_answer("image/*", "The newest frame"))
-def frame(job_id: str, house: House) -> Response:
+def frame(job_id: str, house: House, caller: Who) -> Response:
     """The newest frame of a job that is being drawn."""
-    progress = house.queue.get(job_id).progress
+    progress = house.job(job_id, caller).progress
     if progress is None or progress.frame is None:
         raise NothingThere("There is no frame: the job has not been started.")
     kind = mimetypes.guess_type(progress.frame)[0]
@@ -59,45 +64,45 @@ def frame(job_id: str, house: House) -> Response:
 
 
 @router.get("/jobs/{job_id}/image.png", **file_answer(MEDIA_TYPES[Export.PNG], "The finished picture"))
-def image(job_id: str, house: House) -> Response:
+def image(job_id: str, house: House, caller: Who) -> Response:
     """The finished picture; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.PNG)
+    return _answer_export(house, caller, job_id, Export.PNG)
 
 
 @router.get("/jobs/{job_id}/animation.gif", **file_answer(MEDIA_TYPES[Export.GIF], "The picture forming"))
-def animation(job_id: str, house: House) -> Response:
+def animation(job_id: str, house: House, caller: Who) -> Response:
     """How the picture formed; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.GIF)
+    return _answer_export(house, caller, job_id, Export.GIF)
 
 
 @router.get("/jobs/{job_id}/animation.mp4", **file_answer(MEDIA_TYPES[Export.MP4], "The picture forming"))
-def animation_mp4(job_id: str, house: House) -> Response:
+def animation_mp4(job_id: str, house: House, caller: Who) -> Response:
     """How the picture formed, as a film; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.MP4)
+    return _answer_export(house, caller, job_id, Export.MP4)
 
 
 @router.get("/jobs/{job_id}/animation.webp", **file_answer(MEDIA_TYPES[Export.WEBP], "The picture forming"))
-def animation_webp(job_id: str, house: House) -> Response:
+def animation_webp(job_id: str, house: House, caller: Who) -> Response:
     """How the picture formed, in all its colours; its parameters are written inside the file."""
-    return _answer_export(house, job_id, Export.WEBP)
+    return _answer_export(house, caller, job_id, Export.WEBP)
 
 
 @router.get(
     "/jobs/{job_id}/frames.zip", **file_answer(MEDIA_TYPES[Export.ZIP], "The frames of the animation")
 )
-def frames(job_id: str, house: House) -> Response:
+def frames(job_id: str, house: House, caller: Who) -> Response:
     """The frames of the animation as PNGs numbered by step, with the parameters in `recipe.json`."""
-    return _answer_export(house, job_id, Export.ZIP)
+    return _answer_export(house, caller, job_id, Export.ZIP)
 
 
-def finished(house: Studio, job_id: str) -> Job:
+def finished(house: Studio, caller: Caller, job_id: str) -> Job:
     """A job that left a picture. Raises JobNotFound, NothingThere."""
-    job = house.queue.get(job_id)
+    job = house.job(job_id, caller)
     if job.result is None:
         raise NothingThere(f"There is no picture: the job is {job.state.value}.")
     return job
 
 
-def _answer_export(house: Studio, job_id: str, export: Export) -> Response:
-    data = exports.read(house.artifacts, finished(house, job_id), export)
+def _answer_export(house: Studio, caller: Caller, job_id: str, export: Export) -> Response:
+    data = exports.read(house.artifacts, finished(house, caller, job_id), export)
     return Response(data, media_type=MEDIA_TYPES[export], headers={"Cache-Control": A_DAY})
