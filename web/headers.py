@@ -39,7 +39,7 @@ def page_policy(html: str) -> str:
 
     The mask's canvas is a module that the page itself makes (``blob:``); charts compile expressions.
     """
-    scripts = " ".join(["'self'", "blob:", "'unsafe-eval'", *_hashes(html)])
+    scripts = " ".join(["'self'", "blob:", *_hashes(html)])
     return (
         f"default-src 'self'; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
