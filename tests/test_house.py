@@ -38,7 +38,7 @@ MAY_IMPORT = {
 }
 TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}
 PAGES_AND_TABLES = {"streamlit", "fastapi", "starlette", "sqlalchemy", "alembic", "fsspec"}
-LOADED_BY_NAME = {"psycopg"}  # SQLAlchemy's driver of PostgreSQL
+LOADED_BY_NAME = {"authlib", "psycopg"}  # by Streamlit to sign in, by SQLAlchemy for PostgreSQL
 DISTRIBUTIONS = {module: canonicalize_name(names[0]) for module, names in packages_distributions().items()}
 WRITTEN = {"data", "runs", "artifacts", "res"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "base"}

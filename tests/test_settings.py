@@ -108,9 +108,9 @@ def test_every_number_has_bounds() -> None:
     settings = OmegaConf.structured(Settings())
     numbers = {
         f"{section}.{name}"
-        for section in ("web", "queue", "executor")
+        for section in ("web", "limits", "queue", "executor")
         for name, value in settings[section].items()
-        if isinstance(value, int | float)
+        if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
     assert numbers == set(BOUNDS)

@@ -31,7 +31,7 @@ def _page() -> None:
     with st.container(key="desk"):
         ask, stage, settings = (st.container(key=f"card-{name}") for name in ("ask", "stage", "settings"))
     with settings:
-        generator, weights, parameters = _settings(house, person)
+        generator, weights, parameters = _settings(house, caller)
     with ask:
         _ask(house, caller, generator, weights, parameters)
     with stage:
@@ -59,7 +59,7 @@ def _fill(house: Studio, name: str, weights: str, prompt: str, parameters: Mappi
     form.fill(generator.spec, defaults, parameters, _scope(name, weights))
 
 
-def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str, Any]]:
+def _settings(house: Studio, caller: Caller) -> tuple[Generator, Weights, dict[str, Any]]:
     st.html('<h2 class="title">Parameters</h2>')
     with st.grid(2, min_column_width=130, gap=(12, 16)):
         generator = _select("Generator", house.generators, key="generator")
@@ -74,7 +74,7 @@ def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str,
     parameters = form.draw(generator.spec, weights.defaults, scope)
     _tell_memory(house, generator, {"weights": weights.name, **parameters})
     with bar:
-        preset_bar.show(house, person, generator, weights, parameters, scope)
+        preset_bar.show(house, caller, generator, weights, parameters, scope)
     recipe_upload.show(house, partial(_fill, house))
     return generator, weights, parameters
 

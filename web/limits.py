@@ -181,8 +181,12 @@ class LimitBodies:
 
     def _largest(self, scope: Scope) -> int:
         path: str = scope["path"]
-        if path.startswith("/_stcore/upload_file") and scope["state"]["caller"].may(Right.MANAGE_WEIGHTS):
-            return self._largest_weights
+        if path.startswith("/_stcore/upload_file"):  # kept in memory as long as the page is open
+            caller: Caller = scope["state"]["caller"]
+            if caller.may(Right.MANAGE_WEIGHTS):
+                return self._largest_weights
+            if not caller.may(Right.DRAW):
+                return 0
         return next((most for start, most in _LARGEST.items() if path.startswith(start)), MAX_JSON_BYTES)
 
 

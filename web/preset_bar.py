@@ -8,6 +8,7 @@ import streamlit as st
 
 from jobs.presets import MAX_NAME, Preset
 from web import form, presets
+from web.permissions import Caller, Right
 from web.plain_text import plain
 from web.problems import STATUS
 from web.studio import Generator, Studio, Weights
@@ -15,16 +16,19 @@ from web.studio import Generator, Studio, Weights
 
 def show(
     house: Studio,
-    person: str,
+    caller: Caller,
     generator: Generator,
     weights: Weights,
     parameters: Mapping[str, Any],
     scope: str,
 ) -> None:
     """Offer presets for the form of ``scope``, which holds ``parameters``."""
-    there = presets.available(house, person, generator, weights)
+    there = presets.available(house, caller.person, generator, weights)
     if there:
         _choose(house, there, generator, weights, parameters, scope)
+    if not caller.may(Right.DRAW):
+        return
+    person = caller.person
     with st.popover("Save as preset", icon=":material/bookmark_add:"):
         _keep(house, person, Preset("", generator.name, weights.name, parameters))
         for preset in there:

@@ -160,16 +160,28 @@ def test_no_page_asks_for_what_its_policy_forbids(browser: Browser, studio: Runn
     assert refused == []
 
 
+def test_a_websocket_from_another_site_is_closed(studio: RunningStudio) -> None:
+    url = studio.url.replace("http", "ws") + "/_stcore/stream"
+    with pytest.raises(InvalidStatus):
+        connect(url, origin="https://evil.example", open_timeout=30).close()
+    connect(url, origin=studio.url, open_timeout=30).close()
+
+
+def test_what_a_client_writes_into_its_headers_gives_it_no_other_address(studio: RunningStudio) -> None:
+    statuses = []
+    for number in range(12):
+        headers = {"Authorization": "Bearer sk_guess", "X-Forwarded-For": f"192.0.2.{number}"}
+        request = urllib.request.Request(f"{studio.url}/api/me", headers=headers)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=30)
+        statuses.append(refused.value.code)
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def test_a_websocket_from_another_site_is_closed(studio: RunningStudio) -> None:
-    url = studio.url.replace("http", "ws") + "/_stcore/stream"
-    with pytest.raises(InvalidStatus):
-        connect(url, origin="https://evil.example", open_timeout=30).close()
-    connect(url, origin=studio.url, open_timeout=30).close()
