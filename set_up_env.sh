@@ -141,7 +141,7 @@ apt_install() {
 # --- what to start, where -------------------------------------------------------------------------------
 
 read_settings() {
-    [[ -z $host ]] || export STUDIO_WEB__HOST=$host
+    [[ -z $host ]] || export STUDIO_WEB__HOST="'$host'" # quoted, for :: alone is YAML
     [[ -z $port ]] || export STUDIO_WEB__PORT=$port
     [[ $public == no ]] || export STUDIO_WEB__PUBLIC=true
     local shown
