@@ -32,6 +32,7 @@ from jobs.batch import MAX_PICTURES, of_seeds
 from jobs.executors import Executors
 from jobs.exports import Export
 from jobs.gallery import Sample
+from jobs.moderation import PromptRefused, moderation
 from jobs.presets import Preset, PresetRefused, Presets, manner_of
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.recipe import NoRecipe, recipe_in
@@ -44,7 +45,7 @@ SETTING = re.compile(r"[a-z_.]+=")
 EXPORTS = {Path(export).suffix.removeprefix("."): export for export in Export}
 CANNOT_BE_DONE = (
     *(SettingsError, registry.SpecError, TooManyWaiting),
-    *(NoRecipe, PresetRefused, UploadError, UploadNotFound),
+    *(NoRecipe, PresetRefused, PromptRefused, UploadError, UploadNotFound),
 )
 EXIT_STATUS = {JobState.SUCCEEDED: 0, JobState.FAILED: 1, JobState.CANCELLED: 130}
 
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
             _save_preset(desk, asked, spec)
         asked.save_dir.mkdir(parents=True, exist_ok=True)
         batch = of_seeds(spec.model_dump(mode="json"), count)
+        moderation(desk.settings.moderation).check(batch[0])
         jobs = desk.queue.enqueue_all(
             asked.generator, batch, submitter=_submitter(), needs_memory=registry.least_memory(spec)
         )

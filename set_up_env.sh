@@ -18,6 +18,7 @@ Usage: ./set_up_env.sh [options]
   --executors N    how many executors to start; default: one a GPU, or one on the CPU
   --port P         port of the web app; default: web.port in config.yaml
   --host H         address the web app listens on, 0.0.0.0 for all; default: web.host in config.yaml
+  --public         open the studio to everyone who reaches that address; else other machines need sign-in
   --no-tmux        stay in the foreground without a monitor, for servers and containers; ends on SIGTERM or Ctrl-C
   --stop           stop the running tmux session; executors hand their jobs back first
   --restart        let the running tmux session take over a new version: executor after executor, then the web app
@@ -55,7 +56,7 @@ main() {
 }
 
 parse_arguments() {
-    action=start in_tmux=yes dev=no executors='' port='' host=''
+    action=start in_tmux=yes dev=no public=no executors='' port='' host=''
     while (($#)); do
         case $1 in
             --executors | --port | --host)
@@ -63,6 +64,7 @@ parse_arguments() {
                 declare -g "${1#--}=$2"
                 shift
                 ;;
+            --public) public=yes ;;
             --no-tmux) in_tmux=no ;;
             --stop) action=stop ;;
             --restart) action=restart ;;
@@ -146,15 +148,19 @@ apt_install() {
 # --- what to start, where -------------------------------------------------------------------------------
 
 read_settings() {
-    [[ -z $host ]] || export STUDIO_WEB__HOST=$host
+    [[ -z $host ]] || export STUDIO_WEB__HOST="'$host'" # quoted, for :: alone is YAML
     [[ -z $port ]] || export STUDIO_WEB__PORT=$port
+    [[ $public == no ]] || export STUDIO_WEB__PUBLIC=true
     local shown
     shown=$("$VENV/bin/python" - <<'END'
 from settings import SettingsError, load_settings
+from web.permissions import Undecided, decide
+from web.sign_in import SignInIncomplete, is_set_up
 
 try:
     settings = load_settings()
-except SettingsError as error:
+    decide(settings.web, settings.web.host, can_sign_in=is_set_up())
+except (SettingsError, SignInIncomplete, Undecided) as error:
     raise SystemExit(str(error)) from None
 print(settings.web.host, settings.web.port, settings.executor.device)
 END

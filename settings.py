@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,12 +19,38 @@ class SettingsError(ValueError):
     """A setting is unknown or has a value that cannot be used; the text names it."""
 
 
+class Visitors(Enum):
+    """What those may who have not signed in."""
+
+    look = "look"
+    draw = "draw"
+
+
 @dataclass
 class WebSettings:
     host: str = "localhost"
     port: int = 8501
+    public: bool = False
+    admins: list[str] = field(default_factory=list)
+    visitors_may: Visitors | None = None
     manage_weights: bool | None = None
     artifact_links: Literal["proxied", "signed"] = "proxied"
+    trusted_proxies: list[str] = field(default_factory=list)
+
+
+@dataclass
+class LimitSettings:
+    requests_per_minute: float = 600
+    submissions_per_minute: float = 30
+    uploads_per_hour: float = 600
+    failures_per_minute: float = 10
+    max_waiting_per_address: int = 100
+
+
+@dataclass
+class ModerationSettings:
+    words_file: str | None = None
+    hook: str | None = None
 
 
 @dataclass
@@ -60,6 +87,8 @@ class Settings:
     weights_dir: str = "res/weights"
     log_format: str = "text"
     web: WebSettings = field(default_factory=WebSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    moderation: ModerationSettings = field(default_factory=ModerationSettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
@@ -71,6 +100,11 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "queue.max_attempts": (1, 1000),
     "queue.max_waiting_per_person": (1, 1_000_000),
     "queue.keep_weights_seconds": (0, 86400),
+    "limits.requests_per_minute": (1, 1_000_000),
+    "limits.submissions_per_minute": (1, 1_000_000),
+    "limits.uploads_per_hour": (1, 1_000_000),
+    "limits.failures_per_minute": (1, 1_000_000),
+    "limits.max_waiting_per_address": (1, 1_000_000),
     "executor.threads": (0, 1024),
     "executor.poll_seconds": (0.01, 60),
     "executor.heartbeat_seconds": (0.01, 3600),

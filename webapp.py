@@ -19,25 +19,35 @@ from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
 from jobs.gallery import Gallery, SampleError
+from jobs.moderation import moderation
+from jobs.people import Members
 from jobs.presets import Presets
 from jobs.queue import Queue
+from jobs.reports import Reports
 from jobs.retention import Retention
+from jobs.tokens import Tokens
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
-from web import health, metrics, problems, studio
+from web import door, health, metrics, problems, sign_in, studio
 from web.api import create_api
+from web.headers import DescribeScripts
 from web.health import Part
+from web.limits import Limits
 from web.naming import NameJob
-from web.permissions import may_manage_weights
-from web.person import RememberPerson
+from web.permissions import Undecided, decide
 from weights import catalogue
 from weights.desk import WeightsDesk
 from weights.store import Store
 
 try:
     settings = load_settings()
-except SettingsError as error:
+    address = settings.web.host if __name__ == "__main__" else st.get_option("server.address")
+    rules = decide(settings.web, address, can_sign_in=sign_in.is_set_up())
+    limits = Limits(settings.limits, rules)
+    way_in = door.middleware(settings, rules, limits)
+    objections = moderation(settings.moderation)
+except (SettingsError, Undecided, sign_in.SignInIncomplete) as error:
     sys.exit(str(error))
 logs.start(settings.log_format)
 
@@ -65,7 +75,12 @@ def open_studio() -> studio.Studio:
         parse_spec=partial(registry.parse_spec, weights_dir=weights_dir),
         unknown_words=partial(catalogue.unknown_words, weights_dir=weights_dir),
         weights=WeightsDesk(Store(weights_dir, catalogue.entries())),
-        may_manage_weights=may_manage_weights(settings.web, st.get_option("server.address")),
+        rules=rules,
+        limits=limits,
+        members=Members(engine),
+        tokens=Tokens(engine),
+        reports=Reports(engine),
+        moderation=objections,
         memory_need=partial(registry.memory_need, weights_dir=weights_dir),
         least_memory=registry.least_memory,
         signs_links=settings.web.artifact_links == "signed",
@@ -86,13 +101,17 @@ async def log_in_one_way(_app: st.App) -> AsyncIterator[None]:
 studio.use(open_studio)
 parts = {
     "database": Part("database", lambda: studio.current().check_database()),
-    "store": Part("store", lambda: ArtifactStore(settings.artifact_url).check()),
+    "store": Part("store", lambda: ArtifactStore(settings.artifact_url, settings.artifact_options).check()),
 }
 app = st.App(
     "web/main.py",
     lifespan=log_in_one_way,
-    routes=[*health.routes(parts), metrics.route(parts), Mount("/api", app=create_api())],
-    middleware=[Middleware(NameJob), Middleware(RememberPerson)],
+    routes=[
+        *health.routes(parts),
+        metrics.route(parts),
+        Mount("/api", app=DescribeScripts(create_api())),
+    ],
+    middleware=[Middleware(NameJob), *way_in],
     on_script_error=problems.show,
 )
 

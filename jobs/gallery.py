@@ -20,7 +20,7 @@ from jobs.artifacts import ArtifactStore
 from jobs.clock import Clock, utc_now
 from jobs.queue import JobNotFound
 from jobs.records import Page
-from jobs.rows import job_from, select_results, upsert
+from jobs.rows import job_from, seen_by, select_results, upsert
 from jobs.tallies import delete_jobs
 
 SAMPLES_SUBMITTER = "studio"
@@ -75,12 +75,18 @@ class Gallery:
         per_page: int = 12,
         *,
         starred_by: str | None = None,
+        person: str | None = None,
+        all_hidden: bool = False,
     ) -> Page:
-        """Results newest first, whose prompts hold every word of ``text``; pages count from 1."""
+        """Results newest first, whose prompts hold every word of ``text``; pages count from 1.
+
+        Of hidden ones there are ``person``'s own only, or all of them.
+        """
         wanted = _matches(text, generator, weights)
         if starred_by is not None:
             theirs = (stars.c.job_id == jobs.c.id) & (stars.c.person == starred_by)
             wanted.append(select(stars.c.job_id).where(theirs).exists())
+        wanted += [] if all_hidden else [seen_by(person)]
         items = (
             select_results()
             .where(*wanted)
@@ -89,11 +95,12 @@ class Gallery:
             .offset((page - 1) * per_page)
         )
         with reading(self._engine) as connection:
-            total = connection.execute(select(func.count()).select_from(jobs).where(*wanted)).scalar_one()
+            counted = select(func.count()).select_from(jobs.join(results)).where(*wanted)
+            total = connection.execute(counted).scalar_one()
             return Page([job_from(row) for row in connection.execute(items)], total)
 
-    def delete(self, job_id: str, person: str) -> None:
-        """Remove a result, its votes and its files.
+    def delete(self, job_id: str, person: str | None) -> None:
+        """Remove a result, its votes and its files, for ``person``; None may remove everybody's.
 
         Raises:
             JobNotFound: there is no such result.
@@ -106,7 +113,7 @@ class Gallery:
             ).scalar_one_or_none()
             if owner is None:
                 raise JobNotFound(job_id)
-            if owner != person:
+            if person not in (None, owner):
                 raise NotYours
             delete_jobs(connection, [job_id])
         self._store.delete_job(job_id)

@@ -54,7 +54,7 @@ from jobs.records import (
     Progress,
     Result,
 )
-from jobs.rows import job_from, select_jobs, upsert
+from jobs.rows import job_from, seen_by, select_jobs, upsert
 from jobs.wakeup import Wakeup, wake
 
 _LOOKS_A_LEASE = 6
@@ -302,15 +302,31 @@ class Queue:
         state: JobState | None = None,
         page: int = 1,
         per_page: int = 20,
+        *,
+        person: str | None = None,
+        all_hidden: bool = True,
     ) -> Page:
-        """Jobs newest first, everybody's or one person's, in any state or one; pages count from 1."""
+        """Jobs newest first, everybody's or one person's, in any state or one; pages count from 1.
+
+        Unless ``all_hidden``, there are of those with a hidden result ``person``'s own only.
+        """
         wanted = [true() if submitter is None else jobs.c.submitter == submitter]
         wanted += [] if state is None else [jobs.c.state == state.value]
+        wanted += [] if all_hidden else [seen_by(person)]
         newest = select_jobs().where(*wanted).order_by(jobs.c.number.desc())
+        counted = select(func.count()).select_from(jobs.outerjoin(results)).where(*wanted)
         with reading(self._engine) as connection:
-            total = connection.execute(select(func.count()).select_from(jobs).where(*wanted)).scalar_one()
+            total = connection.execute(counted).scalar_one()
             items = connection.execute(newest.limit(per_page).offset((page - 1) * per_page))
             return Page([job_from(row) for row in items], total)
+
+    def waiting_of(self, submitters: Sequence[str]) -> int:
+        """How many jobs of these people wait."""
+        theirs = (
+            select(func.count()).select_from(jobs).where(ACTIVE, WAITING, jobs.c.submitter.in_(submitters))
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(theirs).scalar_one()
 
     def position(self, job_id: str) -> Position:
         """How many jobs start earlier, when this one's picture should be done, and what stands in its way.

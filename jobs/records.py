@@ -40,7 +40,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """What a job left: artifact names of the PNG and the GIF, seconds of work, the last frame's numbers."""
+    """What a job left: artifact names of the PNG and the GIF, seconds of work, the last frame's numbers.
+
+    A ``hidden`` one is seen by its owner and the admins only.
+    """
 
     image: str
     animation: str
@@ -48,6 +51,7 @@ class Result:
     numbers: dict[str, float]
     width: int
     height: int
+    hidden: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, false, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from db import Prepared
@@ -52,6 +52,12 @@ def select_jobs() -> Select[Any]:
 def select_results() -> Select[Any]:
     """Succeeded jobs with their results, without the history of their progress."""
     return select(jobs, *_RESULT).select_from(jobs.join(results))
+
+
+def seen_by(person: str | None) -> ColumnElement[bool]:
+    """What ``person`` sees of jobs joined with their results: all that is not hidden, and what is theirs."""
+    shown = func.coalesce(results.c.hidden, false()).is_(False)
+    return shown if person is None else or_(shown, jobs.c.submitter == person)
 
 
 def job_from(row: Row[Any] | Mapping[str, Any]) -> Job:
@@ -102,4 +108,5 @@ def _result_from(values: Any) -> Result | None:
         numbers=values["result_numbers"],
         width=values["result_width"],
         height=values["result_height"],
+        hidden=values["result_hidden"],
     )

@@ -10,12 +10,12 @@ from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from db import reading, writing
-from db.tables import SUCCEEDED, jobs, votes
+from db.tables import SUCCEEDED, jobs, results, votes
 from jobs.clock import Clock, utc_now
 from jobs.queue import JobNotFound
 from jobs.ratings import Contest, rate
 from jobs.records import GroupStanding, Job, Standing, Standings, Verdict
-from jobs.rows import job_from, select_results
+from jobs.rows import job_from, seen_by, select_results
 
 Pair = tuple[str, str]
 
@@ -42,11 +42,10 @@ class Votes:
 
         Results of the same prompt come first; among equals, those with the fewest votes, then chance.
         """
+        shown = select(jobs.c.id, jobs.c.prompt).select_from(jobs.join(results))
+        shown = shown.where(SUCCEEDED, seen_by(None))
         with reading(self._engine) as connection:
-            prompts = {
-                row.id: row.prompt.casefold()
-                for row in connection.execute(select(jobs.c.id, jobs.c.prompt).where(SUCCEEDED))
-            }
+            prompts = {row.id: row.prompt.casefold() for row in connection.execute(shown)}
             cast = connection.execute(select(votes.c.person, votes.c.low_id, votes.c.high_id)).all()
             counts = Counter(job_id for vote in cast for job_id in (vote.low_id, vote.high_id))
             judged = {(vote.low_id, vote.high_id) for vote in cast if vote.person == person}
@@ -72,7 +71,8 @@ class Votes:
         winner = {Verdict.LEFT: left_id, Verdict.RIGHT: right_id, Verdict.NEITHER: None}[verdict]
         row = {"person": person, "low_id": low, "high_id": high, "winner_id": winner}
         with writing(self._engine) as connection:
-            pair = select(jobs.c.id).where(jobs.c.id.in_((low, high)), SUCCEEDED)
+            pair = select(jobs.c.id).select_from(jobs.join(results))
+            pair = pair.where(jobs.c.id.in_((low, high)), SUCCEEDED, seen_by(None))
             missing = {low, high} - set(connection.execute(pair).scalars())
             if missing:
                 raise JobNotFound(min(missing))
@@ -86,9 +86,14 @@ class Votes:
         with reading(self._engine) as connection:
             cast = connection.execute(select(votes.c.low_id, votes.c.high_id, votes.c.winner_id)).all()
             voted = {job_id for vote in cast for job_id in (vote.low_id, vote.high_id)}
-            rows = connection.execute(select_results().where(SUCCEEDED)).all() if cast else []
+            shown = select_results().where(SUCCEEDED, seen_by(None))
+            rows = connection.execute(shown).all() if cast else []
         by_id = {job.id: job for job in map(job_from, rows) if job.id in voted}
-        contests = [Contest(vote.low_id, vote.high_id, vote.winner_id) for vote in cast]
+        contests = [
+            Contest(vote.low_id, vote.high_id, vote.winner_id)
+            for vote in cast
+            if vote.low_id in by_id and vote.high_id in by_id
+        ]
         return Standings(_by_result(contests, by_id), _by_group(contests, by_id))
 
 

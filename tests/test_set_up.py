@@ -130,10 +130,23 @@ def test_a_taken_port_is_named(environment: dict[str, str]) -> None:
 
 
 def test_an_address_of_another_machine_is_named(environment: dict[str, str], port: int) -> None:
-    finished = run("--no-tmux", "--port", str(port), "--host", "192.0.2.1", env=environment)
+    finished = run("--no-tmux", "--port", str(port), "--host", "192.0.2.1", "--public", env=environment)
 
     assert finished.returncode == 1
     assert f"The web app cannot listen on 192.0.2.1, port {port}" in finished.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_an_address_that_others_reach_needs_a_decision(
+    environment: dict[str, str], port: int, host: str
+) -> None:
+    finished = run("--no-tmux", "--port", str(port), "--host", host, env=environment)
+
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"The studio would be reached from other machines at {host}")
+    assert "[auth] in .streamlit/secrets.toml" in finished.stderr
+    assert "--public" in finished.stderr
+    assert finished.stderr.count("\n") == 1
 
 
 def test_a_setting_that_cannot_be_used_is_named(environment: dict[str, str]) -> None:

@@ -132,9 +132,9 @@ def test_every_number_has_bounds() -> None:
     settings = OmegaConf.structured(Settings())
     numbers = {
         f"{section}.{name}"
-        for section in ("web", "queue", "executor", "retention")
+        for section in ("web", "limits", "queue", "executor", "retention")
         for name, value in settings[section].items()
-        if isinstance(value, int | float)
+        if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
     assert numbers == set(BOUNDS)

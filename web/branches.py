@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from jobs.records import Job
+from web.permissions import Caller
 from web.studio import Generator, Studio
 
 START = "start_image"
@@ -36,25 +37,27 @@ def links(job: Job) -> None:
             st.page_link("generate.py", label=label, icon=icon, query_params=address)
 
 
-def asked_for(house: Studio) -> Branch | None:
+def asked_for(house: Studio, caller: Caller) -> Branch | None:
     """What the link that led here asks for, once; None where none did, or nothing can draw.
 
     Raises:
         JobNotFound: the job was deleted.
+        NotAllowed: the caller may not have pictures drawn.
+        TooMuch: the caller has handed in enough.
         StoreError: its picture cannot be read.
     """
     asked = {way: st.query_params.pop(way, None) for way in WAYS}
     way, job_id = next(((way, id) for way, id in asked.items() if id), ("", None))
     if job_id is None:
         return None
-    job = house.queue.get(job_id)
+    job = house.job(job_id, caller)
     usable = [generator for generator in house.generators.values() if generator.weights]
     if way == "like" or job.result is None:
         return _like(job, usable)
     branch = _like(job, [g for g in usable if START in g.spec.model_fields])
     if branch is None:
         return None
-    picture = house.uploads.add(house.artifacts.read(job.result.image))
+    picture = house.hand_in(house.artifacts.read(job.result.image), caller)
     afresh = {"start_afresh": AFRESH, "seed": None} if way == "vary" else {}
     return replace(branch, parameters={**branch.parameters, START: picture.reference, **afresh})
 

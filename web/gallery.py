@@ -8,21 +8,25 @@ import streamlit as st
 from jobs.gallery import Stars
 from jobs.queue import JobNotFound
 from jobs.records import Job
-from web import branches, form, look, studio
-from web.person import current_person
+from jobs.reports import MAX_REASON
+from web import branches, form, look, moderation, studio
+from web.permissions import Caller, Right
+from web.person import current_caller
+from web.plain_text import plain
+from web.problems import STATUS, NotAllowed
 from web.studio import Studio
 
 PER_PAGE = 12
 
 
 def _page() -> None:
-    house = studio.current()
+    house, caller = studio.current(), current_caller()
     look.heading("Previous Inferences", "Every finished picture, newest first. Click one to see it form.")
-    person = current_person()
     text, generator, weights, starred = _filters(house)
     page = st.session_state.get("page", 1)
+    starred_by = caller.person if starred else None
     found = house.gallery.search(
-        text, generator, weights, page, PER_PAGE, starred_by=person if starred else None
+        text, generator, weights, page, PER_PAGE, starred_by=starred_by, **house.seen_by(caller)
     )
     pages = math.ceil(found.total / PER_PAGE)
     if not found.total:
@@ -31,7 +35,7 @@ def _page() -> None:
     if not found.items:  # the last picture of the last page was deleted
         st.session_state["page"] = pages
         st.rerun()
-    stars = house.gallery.stars([job.id for job in found.items], person)
+    stars = house.gallery.stars([job.id for job in found.items], caller.person)
     with st.grid(4, min_column_width=150, gap=16):
         for job in found.items:
             _card(job, stars[job.id])
@@ -39,7 +43,7 @@ def _page() -> None:
         with st.container(key="pages", horizontal=True, horizontal_alignment="center"):
             st.pagination(pages, key="page")
     if "job" in st.query_params:
-        _open_details(house, st.query_params["job"])
+        _open_details(house, caller, st.query_params["job"])
 
 
 def _filters(house: Studio) -> tuple[str, str | None, str | None, bool]:
@@ -90,7 +94,7 @@ def _card(job: Job, stars: Stars) -> None:
     with st.container(key=f"card-result-{job.id}"):
         st.html(f'{look.picture(job)}<p class="caption">{escape(job.prompt)}</p>')
         with st.container(key=f"foot-{job.id}", horizontal=True):
-            st.html(look.byline(job))
+            st.html(look.byline(job) + moderation.mark(job))
             _star(job, stars, f"star-{job.id}")
             st.button("Details", key=f"details-{job.id}", on_click=_choose, args=(job.id,), type="tertiary")
 
@@ -108,14 +112,13 @@ def _star(job: Job, stars: Stars, key: str, name: str = "") -> None:
 
 
 def _turn_star(job_id: str, mine: bool) -> None:
-    gallery, person = studio.current().gallery, current_person()
-    if mine:
-        gallery.unstar(job_id, person)
-        return
+    house, caller = studio.current(), current_caller()
+    turn = house.gallery.unstar if mine else house.gallery.star
     try:
-        gallery.star(job_id, person)
-    except JobNotFound as problem:
-        st.toast(str(problem))
+        caller.require(Right.REPORT)
+        turn(job_id, caller.person)
+    except (JobNotFound, NotAllowed) as problem:
+        st.toast(plain(str(problem)))
 
 
 def _choose(job_id: str | None = None) -> None:
@@ -125,9 +128,9 @@ def _choose(job_id: str | None = None) -> None:
         st.query_params["job"] = job_id
 
 
-def _open_details(house: Studio, job_id: str) -> None:
+def _open_details(house: Studio, caller: Caller, job_id: str) -> None:
     try:
-        job = house.queue.get(job_id)
+        job = house.job(job_id, caller)
     except JobNotFound:
         _choose(None)
         return
@@ -142,19 +145,43 @@ def _details(job: Job) -> None:
     with left:
         st.html(look.picture(job) + look.downloads(job))
     with right:
-        st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{facts}')
-        stars = studio.current().gallery.stars([job.id], current_person())
+        st.html(f'<p class="quote">{escape(job.prompt)}</p>{look.byline(job)}{moderation.mark(job)}{facts}')
+        stars = studio.current().gallery.stars([job.id], current_caller().person)
         _star(job, stars[job.id], f"star-open-{job.id}", "Starred" if stars[job.id].mine else "Star")
         branches.links(job)
-        if job.submitter == current_person():
+        _offer_more(job, current_caller())
+
+
+def _offer_more(job: Job, caller: Caller) -> None:
+    with st.container(key=f"more-{job.id}", horizontal=True):
+        if job.submitter == caller.person or caller.may(Right.MODERATE):
             _offer_deletion(job)
+        if caller.may(Right.MODERATE):
+            moderation.offer_hiding(job)
+        if caller.may(Right.REPORT) and job.submitter != caller.person:
+            _offer_report(job)
+
+
+def _offer_report(job: Job) -> None:
+    with st.popover("Report", icon=":material/flag:"), st.form(f"report-{job.id}", border=False):
+        reason = st.text_area("What is wrong with it?", max_chars=MAX_REASON, height=96)
+        if not st.form_submit_button("Report it", type="primary"):
+            return
+        house, caller = studio.current(), current_caller()
+        try:
+            caller.require(Right.REPORT)
+            house.reports.add(house.job(job.id, caller).id, caller.person, reason)
+        except tuple(STATUS) as problem:
+            st.error(plain(str(problem)), icon=":material/error:")
+        else:
+            st.success("Thank you: an admin will look at it.", icon=":material/check:")
 
 
 def _offer_deletion(job: Job) -> None:
     with st.popover("Delete", icon=":material/delete:"):
         st.write("The picture, its animation and its votes go for ever.")
         if st.button("Delete for ever", type="primary", key=f"delete-{job.id}"):
-            studio.current().gallery.delete(job.id, current_person())
+            studio.current().delete(job.id, current_caller())
             _choose(None)
             st.rerun()
 

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from jobs.artifacts import StoreError
 from jobs.batch import MAX_PICTURES
-from jobs.queue import JobNotFound
 from web import branches, form, look, preset_bar, recipe_upload, studio
-from web.person import current_person
+from web.permissions import Caller, Right
+from web.person import current_caller
+from web.plain_text import plain
 from web.problems import STATUS
 from web.stage import show_stage
 from web.studio import Generator, Studio, Weights
@@ -22,28 +22,29 @@ OWN_JOBS_REFRESH_SECONDS = 2.0
 
 
 def _page() -> None:
-    house, person = studio.current(), current_person()
+    house, caller = studio.current(), current_caller()
+    person = caller.person
     look.heading(
         "Text-to-Image Generation", "Type what the picture should show, and watch it form step by step."
     )
-    _take_over_parameters(house)
+    _take_over_parameters(house, caller)
     with st.container(key="desk"):
         ask, stage, settings = (st.container(key=f"card-{name}") for name in ("ask", "stage", "settings"))
     with settings:
-        generator, weights, parameters = _settings(house, person)
+        generator, weights, parameters = _settings(house, caller)
     with ask:
-        _ask(house, person, generator, weights, parameters)
+        _ask(house, caller, generator, weights, parameters)
     with stage:
-        show_stage(house, person)
+        show_stage(house, caller)
     _own_jobs(person)
 
 
-def _take_over_parameters(house: Studio) -> None:
+def _take_over_parameters(house: Studio, caller: Caller) -> None:
     """Fill the form from the finished picture that a link names, if one led here."""
     try:
-        branch = branches.asked_for(house)
-    except (JobNotFound, StoreError) as problem:
-        st.toast(str(problem))
+        branch = branches.asked_for(house, caller)
+    except tuple(STATUS) as problem:
+        st.toast(plain(str(problem)))
         return
     if branch is not None:
         _fill(house, branch.generator, branch.weights, branch.prompt, branch.parameters)
@@ -58,7 +59,7 @@ def _fill(house: Studio, name: str, weights: str, prompt: str, parameters: Mappi
     form.fill(generator.spec, defaults, parameters, _scope(name, weights))
 
 
-def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str, Any]]:
+def _settings(house: Studio, caller: Caller) -> tuple[Generator, Weights, dict[str, Any]]:
     st.html('<h2 class="title">Parameters</h2>')
     with st.grid(2, min_column_width=130, gap=(12, 16)):
         generator = _select("Generator", house.generators, key="generator")
@@ -73,7 +74,7 @@ def _settings(house: Studio, person: str) -> tuple[Generator, Weights, dict[str,
     parameters = form.draw(generator.spec, weights.defaults, scope)
     _tell_memory(house, generator, {"weights": weights.name, **parameters})
     with bar:
-        preset_bar.show(house, person, generator, weights, parameters, scope)
+        preset_bar.show(house, caller, generator, weights, parameters, scope)
     recipe_upload.show(house, partial(_fill, house))
     return generator, weights, parameters
 
@@ -97,7 +98,7 @@ def _select(label: str, choices: Mapping[str, T], key: str) -> T:
 
 
 def _ask(
-    house: Studio, person: str, generator: Generator, weights: Weights, parameters: Mapping[str, Any]
+    house: Studio, caller: Caller, generator: Generator, weights: Weights, parameters: Mapping[str, Any]
 ) -> None:
     limit = generator.spec.model_json_schema()["properties"]["prompt"]["maxLength"]
     prompt = st.text_area(
@@ -108,16 +109,19 @@ def _ask(
         placeholder=weights.examples[0] if weights.examples else None,
         persist_state="session",
     )
-    count, pressed = _generate_button()
+    count, pressed = _generate_button(caller)
     if pressed:
-        _submit(house, person, generator, {"prompt": prompt, "weights": weights.name, **parameters}, count)
+        _submit(house, caller, generator, {"prompt": prompt, "weights": weights.name, **parameters}, count)
     _tell_unknown_words(house, weights, prompt)
     if weights.examples:
         st.pills("Try one", weights.examples, key="example", on_change=_take_example, wrap=True)
 
 
-def _generate_button() -> tuple[int, bool]:
+def _generate_button(caller: Caller) -> tuple[int, bool]:
     """How many pictures, and whether they are asked for now."""
+    if not caller.may(Right.DRAW):
+        look.refuse(caller, Right.DRAW)
+        return 1, False
     with st.container(key="generate", horizontal=True, vertical_alignment="bottom"):
         pressed = st.button("Generate", type="primary", width="stretch", shortcut="Mod+Enter")
         count = st.number_input(
@@ -133,12 +137,12 @@ def _generate_button() -> tuple[int, bool]:
 
 
 def _submit(
-    house: Studio, person: str, generator: Generator, parameters: Mapping[str, Any], count: int
+    house: Studio, caller: Caller, generator: Generator, parameters: Mapping[str, Any], count: int
 ) -> None:
     try:
-        submitted = house.submit(generator.name, parameters, person, count)
+        submitted = house.submit(generator.name, parameters, caller, count)
     except tuple(STATUS) as problem:
-        st.error(str(problem), icon=":material/error:")
+        st.error(plain(str(problem)), icon=":material/error:")
     else:
         st.query_params["job"] = submitted[0].id
 
@@ -146,7 +150,7 @@ def _submit(
 def _tell_unknown_words(house: Studio, weights: Weights, prompt: str) -> None:
     unknown = house.unknown_words(weights, prompt)
     if unknown:
-        words = ", ".join(f"“{word}”" for word in unknown)
+        words = ", ".join(f"“{plain(word)}”" for word in unknown)
         st.info(
             f"The weights {weights.title} do not know {words}. They know {weights.draws}.",
             icon=":material/lightbulb:",

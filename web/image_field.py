@@ -7,8 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from jobs.uploads import FORMATS, MAX_BYTES, UploadError
+from jobs.uploads import FORMATS, MAX_BYTES
 from web import look, studio
+from web.person import current_caller
+from web.plain_text import plain
+from web.problems import STATUS
 
 ENDINGS = ["jpg", *(kind.lower() for kind in FORMATS)]
 
@@ -58,7 +61,7 @@ def _uploader(
     )
     problem = st.session_state.get(f"{key}.problem")
     if problem:
-        st.error(problem, icon=":material/error:")
+        st.error(plain(problem), icon=":material/error:")
 
 
 def _hand_in(key: str, widget: str, accept: Callable[[list[str]], None]) -> None:
@@ -66,9 +69,10 @@ def _hand_in(key: str, widget: str, accept: Callable[[list[str]], None]) -> None
     files = handed if isinstance(handed, list) else [handed] if handed else []
     st.session_state[f"{key}.turn"] += 1
     st.session_state[f"{key}.problem"] = None
+    caller = current_caller()
     try:
-        added = [studio.current().uploads.add(file.getvalue()).reference for file in files]
-    except UploadError as problem:
+        added = [studio.current().hand_in(file.getvalue(), caller).reference for file in files]
+    except tuple(STATUS) as problem:
         st.session_state[f"{key}.problem"] = str(problem)
         return
     if added:

@@ -10,6 +10,9 @@ import streamlit as st
 
 from jobs.records import Job, JobState
 from web.files import saved_name
+from web.permissions import Caller, Right
+from web.plain_text import plain
+from web.problems import NotAllowed
 
 STYLE = Path(__file__).with_name("look.css")
 MARK = Path(__file__).with_name("mark.svg")
@@ -19,7 +22,11 @@ PAGES = {
     "vote.py": ("Vote Images", ":material/how_to_vote:"),
     "weights.py": ("Weights", ":material/inventory_2:"),
     "system.py": ("System", ":material/memory:"),
+    "account.py": ("Account", ":material/account_circle:"),
+    "admin.py": ("Admin", ":material/shield_person:"),
 }
+NEEDED = {"system.py": Right.SEE_SYSTEM, "admin.py": Right.SETTLE_REPORTS}
+"""Pages that are there only for those who have the right."""
 DOWNLOADS = {
     "PNG": ("image.png", "The finished picture"),
     "GIF": ("animation.gif", "The picture forming, shown by every program"),
@@ -40,8 +47,9 @@ class Html(str):
     """What is HTML already, and not to be escaped."""
 
 
-def dress() -> None:
-    """Put style and masthead on the page that is about to be drawn."""
+def dress(caller: Caller | None) -> None:
+    """Put style and masthead on the page that is about to be drawn; it is about to fail for None."""
+    pages = {file: page for file, page in PAGES.items() if _is_there(file, caller)}
     theme = st.context.theme.type or "light"
     colours = {
         "card": st.get_option(f"theme.{theme}.secondaryBackgroundColor"),
@@ -50,7 +58,7 @@ def dress() -> None:
         "alarm": st.get_option(f"theme.{theme}.redColor"),
         "good": st.get_option(f"theme.{theme}.greenColor"),
     }
-    variables = "".join(f"--{name}:{colour};" for name, colour in colours.items())
+    variables = f"--pages:{len(pages)};" + "".join(f"--{name}:{colour};" for name, colour in colours.items())
     st.html(f"<style>:root{{{variables}}}{STYLE.read_text()}</style>")
     with st.container(key="masthead", horizontal=True, gap="xxsmall"):
         mark = b64encode(MARK.read_bytes()).decode()
@@ -58,8 +66,18 @@ def dress() -> None:
             f'<div class="brand"><img src="data:image/svg+xml;base64,{mark}" alt="">Studio</div>',
             width="content",
         )
-        for file, (title, icon) in PAGES.items():
+        for file, (title, icon) in pages.items():
             st.page_link(file, label=title, icon=icon)
+
+
+def refuse(caller: Caller, right: Right) -> None:
+    """Tell why the caller may not do it, and the way to the page where one signs in."""
+    try:
+        caller.require(right)
+    except NotAllowed as problem:
+        st.info(plain(str(problem)), icon=":material/lock:")
+        if not caller.signed_in:
+            st.page_link("account.py", label="Account", icon=":material/account_circle:")
 
 
 def heading(title: str, text: str) -> None:
@@ -185,6 +203,10 @@ def ago(moment: datetime) -> str:
     if seconds < 24 * 3600:
         return f"{seconds // 3600:.0f} h ago"
     return f"{moment:%-d %b %Y}"
+
+
+def _is_there(file: str, caller: Caller | None) -> bool:
+    return file not in NEEDED or (caller is not None and caller.may(NEEDED[file]))
 
 
 def _cell(value: object) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from web import look, studio
+from web.person import current_caller
 
 _FILE = Path(__file__)
 _COMPONENT = st.components.v2.component(
@@ -44,7 +45,7 @@ def _keep(key: str, state: Any) -> None:
     mask = None
     if painted["png"]:
         data = base64.b64decode(painted["png"].partition(",")[2])
-        mask = studio.current().uploads.add(data, mask=True).reference
+        mask = studio.current().hand_in(data, current_caller(), mask=True).reference
     st.session_state[key] = mask
     st.session_state[f"{key}.stroke"] = (mask, painted["stroke"])
 

@@ -8,26 +8,31 @@ import streamlit as st
 
 from jobs.presets import MAX_NAME, Preset
 from web import form, presets
+from web.permissions import Caller, Right
+from web.plain_text import plain
 from web.problems import STATUS
 from web.studio import Generator, Studio, Weights
 
 
 def show(
     house: Studio,
-    person: str,
+    caller: Caller,
     generator: Generator,
     weights: Weights,
     parameters: Mapping[str, Any],
     scope: str,
 ) -> None:
     """Offer presets for the form of ``scope``, which holds ``parameters``."""
-    there = presets.available(house, person, generator, weights)
+    there = presets.available(house, caller.person, generator, weights)
     if there:
         _choose(house, there, generator, weights, parameters, scope)
+    if not caller.may(Right.DRAW):
+        return
+    person = caller.person
     with st.popover("Save as preset", icon=":material/bookmark_add:"):
         _keep(house, person, Preset("", generator.name, weights.name, parameters))
         for preset in there:
-            if preset.number is not None and st.button(f"Delete “{preset.name}”", type="tertiary"):
+            if preset.number is not None and st.button(f"Delete “{plain(preset.name)}”", type="tertiary"):
                 house.presets.delete(person, preset.number)
                 st.rerun()
 
@@ -48,10 +53,10 @@ def _choose(
         try:
             values = {**parameters, **presets.filling(house, preset)}
         except tuple(STATUS) as problem:
-            st.toast(str(problem), icon=":material/error:")
+            st.toast(plain(str(problem)), icon=":material/error:")
         else:
             form.fill(generator.spec, weights.defaults, values, scope)
-            st.toast(f"The parameters are those of “{preset.name}”.", icon=":material/tune:")
+            st.toast(f"The parameters are those of “{plain(preset.name)}”.", icon=":material/tune:")
 
     st.menu_button("Presets", there, format_func=_shown, icon=":material/tune:", key=key, on_click=fill)
 
@@ -65,11 +70,11 @@ def _keep(house: Studio, person: str, preset: Preset) -> None:
     try:
         kept = presets.save(house, person, replace(preset, name=name))
     except tuple(STATUS) as problem:
-        st.error(str(problem), icon=":material/error:")
+        st.error(plain(str(problem)), icon=":material/error:")
     else:
-        st.toast(f"Kept as “{kept.name}”.", icon=":material/bookmark_added:")
+        st.toast(f"Kept as “{plain(kept.name)}”.", icon=":material/bookmark_added:")
         st.rerun()
 
 
 def _shown(preset: Preset) -> str:
-    return preset.name if preset.number is None else f"{preset.name} · yours"
+    return preset.name if preset.number is None else f"{plain(preset.name)} · yours"

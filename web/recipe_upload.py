@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from jobs.recipe import MAX_FILE_BYTES, NoRecipe, recipe_in
+from web.plain_text import plain
 from web.studio import Studio
 
 KINDS = ("png", "gif", "webp", "mp4", "zip")
@@ -28,9 +29,9 @@ def show(house: Studio, fill: Fill) -> None:
         )
     name, problem = st.session_state.pop("recipe.outcome", ("", ""))
     if problem:
-        st.warning(problem, icon=":material/warning:")
+        st.warning(plain(problem), icon=":material/warning:")
     elif name:
-        st.toast(f"Prompt and parameters are those of {name}.", icon=":material/tune:")
+        st.toast(f"Prompt and parameters are those of {plain(name)}.", icon=":material/tune:")
 
 
 def _take(house: Studio, fill: Fill) -> None:

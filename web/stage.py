@@ -12,31 +12,36 @@ from jobs.artifacts import ArtifactNotFound
 from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
 from web import branches, form, history, look, studio
+from web.permissions import Caller
+from web.person import current_caller
+from web.plain_text import plain
+from web.problems import STATUS
 from web.studio import Studio
 
 REFRESH_SECONDS = 0.5
 
 
-def show_stage(house: Studio, person: str) -> None:
+def show_stage(house: Studio, caller: Caller) -> None:
     """The job that the address names, or else the person's newest, those in progress first."""
-    job = _chosen_job(house, person)
+    job = _chosen_job(house, caller)
     if job is None:
         look.empty(
             "Your picture forms here", "Type a prompt, or pick an example, and press Generate.", "brush"
         )
     elif job.state.is_final:
-        _finished(house, job)
+        _finished(house, job, mine=job.submitter == caller.person)
     else:
-        _forming(job.id, mine=job.submitter == person)
+        _forming(job.id, mine=job.submitter == caller.person)
 
 
-def _chosen_job(house: Studio, person: str) -> Job | None:
+def _chosen_job(house: Studio, caller: Caller) -> Job | None:
     if "job" in st.query_params:
         try:
-            return house.queue.get(st.query_params["job"])
+            return house.job(st.query_params["job"], caller)
         except JobNotFound:
             del st.query_params["job"]
-    own = house.queue.active(person) or house.queue.search(submitter=person, per_page=1).items
+    own = house.queue.active(caller.person)
+    own = own or house.queue.search(submitter=caller.person, per_page=1).items
     return own[0] if own else None
 
 
@@ -72,14 +77,16 @@ def _frame(house: Studio, job: Job) -> None:
 
 
 def _waiting(house: Studio, job: Job) -> None:
+    if house.queue.paused():
+        st.info("The queue is paused: it goes on when it is resumed.", icon=":material/pause_circle:")
     executors = house.executors.alive()
     if not executors:
         st.warning("No executor is running: start one with ./run_executor.sh", icon=":material/power_off:")
     elif all(executor.trouble for executor in executors):
-        st.warning(executors[0].trouble or "", icon=":material/warning:")
+        st.warning(plain(executors[0].trouble or ""), icon=":material/warning:")
     position = house.queue.position(job.id)
     if position.obstacle is not None:
-        st.warning(position.obstacle, icon=":material/warning:")
+        st.warning(plain(position.obstacle), icon=":material/warning:")
     ahead = "You are next." if not position.ahead else f"{position.ahead} ahead of you."
     eta = "" if position.eta_seconds is None else f" Ready in about {look.duration(position.eta_seconds)}."
     st.progress(0.0, text=ahead + eta)
@@ -117,10 +124,10 @@ def _losses(job: Job) -> None:
     st.altair_chart(chart, height=190, key="losses")
 
 
-def _finished(house: Studio, job: Job) -> None:
+def _finished(house: Studio, job: Job, *, mine: bool) -> None:
     _headline(job)
     if job.result is None:
-        _unfinished(job)
+        _unfinished(house, job, mine=mine)
         history.show(house, job.id)
         return
     st.html(look.picture(job) + look.downloads(job))
@@ -131,11 +138,23 @@ def _finished(house: Studio, job: Job) -> None:
     history.show(house, job.id)
 
 
-def _unfinished(job: Job) -> None:
+def _unfinished(house: Studio, job: Job, *, mine: bool) -> None:
     if job.state is JobState.FAILED:
-        st.error(job.error or "The job failed.", icon=":material/error:")
+        st.error(plain(job.error or "The job failed."), icon=":material/error:")
+        if mine and st.button("Try again", icon=":material/replay:"):
+            _try_again(house, job)
     else:
         look.empty("Cancelled", "Nothing was kept. Change the prompt and generate again.", "cancel")
+
+
+def _try_again(house: Studio, job: Job) -> None:
+    try:
+        house.again(job.id, current_caller())
+    except tuple(STATUS) as problem:
+        st.error(plain(str(problem)), icon=":material/error:")
+    else:
+        st.query_params["job"] = job.id
+        st.rerun()
 
 
 def _headline(job: Job) -> None:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from pydantic import BaseModel
 
@@ -13,13 +13,19 @@ from jobs.artifacts import ArtifactStore
 from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
-from jobs.gallery import Gallery
+from jobs.gallery import Gallery, NotYours
+from jobs.moderation import Moderation
+from jobs.people import Members
 from jobs.presets import Presets
-from jobs.queue import Queue
+from jobs.queue import JobNotFound, Queue
 from jobs.records import Job
+from jobs.reports import Reports
 from jobs.retention import Retention
-from jobs.uploads import Uploads
+from jobs.tokens import Tokens
+from jobs.uploads import Upload, Uploads
 from jobs.votes import Votes
+from web.limits import Kind, Limits
+from web.permissions import Caller, Right, Rules
 from web.problems import refusing
 
 
@@ -102,6 +108,13 @@ class WeightsDesk(Protocol):
     def remove(self, name: str) -> Sequence[str]: ...
 
 
+class Seen(TypedDict):
+    """Of hidden results, a search finds ``person``'s own, or all."""
+
+    person: str
+    all_hidden: bool
+
+
 @dataclass(frozen=True)
 class Studio:
     """``parse_spec`` takes a generator's name and parameters and raises ValueError, a sentence for people.
@@ -124,7 +137,12 @@ class Studio:
     parse_spec: Callable[[str, Mapping[str, Any]], BaseModel]
     unknown_words: Callable[[Any, str], Sequence[str]]
     weights: WeightsDesk
-    may_manage_weights: bool
+    rules: Rules
+    limits: Limits
+    members: Members
+    tokens: Tokens
+    reports: Reports
+    moderation: Moderation
     memory_need: Callable[[str, Mapping[str, Any]], int | None]
     least_memory: Callable[[Any], int]
     watch: Watch
@@ -133,20 +151,67 @@ class Studio:
     check_database: Callable[[], None]
     signs_links: bool = False
 
-    def submit(self, generator: str, parameters: Mapping[str, Any], person: str, count: int = 1) -> list[Job]:
+    def submit(
+        self, generator: str, parameters: Mapping[str, Any], caller: Caller, count: int = 1
+    ) -> list[Job]:
         """Check what is asked and put it into the queue, ``count`` times with one seed after the other.
 
         Raises:
+            NotAllowed: the caller may not have pictures drawn.
             Refused: it cannot be drawn; the text says what is wrong.
+            PromptRefused: it is not drawn here.
+            TooMuch, TooManyFromHere: the caller, or the caller's address, has asked for enough.
             UploadNotFound: it refers to a picture that was not handed in.
             TooManyWaiting: the person would have more waiting jobs than one may have; none was accepted.
         """
+        caller.require(Right.DRAW)
         spec = self.checked(generator, parameters)
         self.uploads.require(spec)
         asked = batch.of_seeds(spec.model_dump(mode="json"), count)
+        self.moderation.check(asked[0])
+        self.limits.take(Kind.SUBMISSIONS, caller, count)
+        self.limits.check_waiting(caller, count, self.queue.waiting_of)
         return self.queue.enqueue_all(
-            generator, asked, submitter=person, needs_memory=self.least_memory(spec)
+            generator, asked, submitter=caller.person, needs_memory=self.least_memory(spec)
         )
+
+    def again(self, job_id: str, caller: Caller) -> Job:
+        """Put a failed job of the caller's back into the queue.
+
+        Raises:
+            JobNotFound: there is no such job.
+            NotYours, NotAllowed: the caller may not.
+            NotFailed: it did not fail.
+            TooMuch, TooManyFromHere, TooManyWaiting: the caller has asked for enough.
+        """
+        caller.require(Right.DRAW)
+        if self.job(job_id, caller).submitter != caller.person:
+            raise NotYours
+        self.limits.take(Kind.SUBMISSIONS, caller)
+        self.limits.check_waiting(caller, 1, self.queue.waiting_of)
+        return self.queue.again(job_id)
+
+    def job(self, job_id: str, caller: Caller) -> Job:
+        """A job as it stands, if the caller may see it. Raises JobNotFound."""
+        job = self.queue.get(job_id)
+        hidden = job.result is not None and job.result.hidden
+        if hidden and job.submitter != caller.person and not caller.may(Right.MODERATE):
+            raise JobNotFound(job_id)
+        return job
+
+    def seen_by(self, caller: Caller) -> Seen:
+        """What searches take so that they find only what the caller may see."""
+        return {"person": caller.person, "all_hidden": caller.may(Right.MODERATE)}
+
+    def hand_in(self, data: bytes, caller: Caller, *, mask: bool = False) -> Upload:
+        """Keep a picture. Raises NotAllowed, TooMuch, UploadError, StoreError."""
+        caller.require(Right.DRAW)
+        self.limits.take(Kind.UPLOADS, caller)
+        return self.uploads.add(data, mask=mask)
+
+    def delete(self, job_id: str, caller: Caller) -> None:
+        """Delete a result: one's own, or as an admin anybody's. Raises JobNotFound, NotYours, StoreError."""
+        self.gallery.delete(job_id, None if caller.may(Right.MODERATE) else caller.person)
 
     def checked(self, generator: str, parameters: Mapping[str, Any]) -> BaseModel:
         """The whole spec that is asked for. Raises Refused."""

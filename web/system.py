@@ -7,6 +7,8 @@ import streamlit as st
 from jobs.queue import JobNotFound
 from jobs.records import ExecutorStatus
 from web import look, studio
+from web.permissions import Caller, Right
+from web.person import current_caller
 from web.studio import Studio
 
 REFRESH_SECONDS = 2.0
@@ -14,9 +16,26 @@ REFRESH_SECONDS = 2.0
 
 def _page() -> None:
     look.heading("System", "Who draws, on what, and how long the queue is.")
+    caller = current_caller()
+    if not caller.may(Right.SEE_SYSTEM):
+        look.refuse(caller, Right.SEE_SYSTEM)
+        return
+    if caller.may(Right.PAUSE):
+        _offer_pause(caller)
     _now()
     _retention()
     st.caption("Programs do all that the pages do: [the API](/api/docs).")
+
+
+def _offer_pause(caller: Caller) -> None:
+    queue = studio.current().queue
+    if queue.paused():
+        st.info("The queue is paused: running jobs go on, and none starts.", icon=":material/pause_circle:")
+        st.button(
+            "Resume the queue", icon=":material/play_arrow:", on_click=queue.resume, args=(caller.person,)
+        )
+    else:
+        st.button("Pause the queue", icon=":material/pause:", on_click=queue.pause, args=(caller.person,))
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

@@ -9,30 +9,34 @@ from jobs.queue import JobNotFound
 from jobs.records import GroupStanding, Job, Standing, Verdict
 from jobs.votes import AlreadyVoted
 from web import look, studio
-from web.person import current_person
+from web.permissions import Caller, Right
+from web.person import current_caller
+from web.plain_text import plain
 from web.studio import Studio
 
 RESULTS_SHOWN = 10
 
 
 def _page() -> None:
-    house, person = studio.current(), current_person()
+    house, caller = studio.current(), current_caller()
     look.heading("Vote Images", "Which of the two pictures fits its own prompt better?")
-    pair = _pair(house, person)
-    if pair is None:
+    pair = _pair(house, caller)
+    if not caller.may(Right.VOTE):
+        look.refuse(caller, Right.VOTE)
+    elif pair is None:
         _nothing_to_vote(house)
     else:
         _ballot(*pair)
     _standings(house)
 
 
-def _pair(house: Studio, person: str) -> tuple[Job, Job] | None:
+def _pair(house: Studio, caller: Caller) -> tuple[Job, Job] | None:
     """The pair on the page stays there until it is judged."""
     shown = st.session_state.get("pair")
     if shown is not None:
         with contextlib.suppress(JobNotFound):
-            return house.queue.get(shown[0]), house.queue.get(shown[1])
-    pair = house.votes.next_pair(person)
+            return house.job(shown[0], caller), house.job(shown[1], caller)
+    pair = house.votes.next_pair(caller.person)
     st.session_state["pair"] = pair and (pair[0].id, pair[1].id)
     return pair
 
@@ -72,10 +76,12 @@ def _choice(label: str, shortcut: str, left: Job, right: Job, verdict: Verdict) 
 
 def _cast(left_id: str, right_id: str, verdict: Verdict) -> None:
     st.session_state["pair"] = None
+    caller = current_caller()
+    caller.require(Right.VOTE)
     try:
-        studio.current().votes.cast(current_person(), left_id, right_id, verdict)
-    except AlreadyVoted as problem:
-        st.toast(str(problem))
+        studio.current().votes.cast(caller.person, left_id, right_id, verdict)
+    except (AlreadyVoted, JobNotFound) as problem:
+        st.toast(plain(str(problem)))
 
 
 def _standings(house: Studio) -> None:

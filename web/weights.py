@@ -9,18 +9,20 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from web import look, studio
-from web.permissions import WHY_NO_WEIGHTS
+from web.door import LARGEST_WEIGHTS_MB
+from web.permissions import WHY_NO_WEIGHTS, Right
+from web.person import current_caller
+from web.plain_text import plain
 from web.problems import Refused, refusing
 from web.studio import Studio, WeightsStatus
 
 REFRESH_SECONDS = 1.0
-LARGEST_UPLOAD_MB = 2000
 
 
 def _page() -> None:
     house = studio.current()
     look.heading("Weights", "What the generators draw with, and how to get more.")
-    if not house.may_manage_weights:
+    if not current_caller().may(Right.MANAGE_WEIGHTS):
         st.info(WHY_NO_WEIGHTS, icon=":material/lock:")
     every = house.weights.sets()
     _shelf(house, [status for status in every if status.entry.generators])
@@ -53,8 +55,8 @@ def _card(house: Studio, status: WeightsStatus) -> None:
         _arriving(entry.name)
         return
     if status.problem:
-        st.error(status.problem, icon=":material/error:")
-    if house.may_manage_weights:
+        st.error(plain(status.problem), icon=":material/error:")
+    if current_caller().may(Right.MANAGE_WEIGHTS):
         _actions(house, status)
 
 
@@ -87,7 +89,7 @@ def _arriving(name: str) -> None:
         st.rerun()
     arrived, space = status.arrived, max(status.entry.space, 1)
     st.progress(min(arrived / space, 1.0), text=f"{look.size(arrived)} of {look.size(space)}")
-    if house.may_manage_weights and st.button("Stop", key=f"stop-{name}"):
+    if current_caller().may(Right.MANAGE_WEIGHTS) and st.button("Stop", key=f"stop-{name}"):
         house.weights.stop(name)
         st.rerun()
 
@@ -113,7 +115,7 @@ def _actions(house: Studio, status: WeightsStatus) -> None:
                     house.weights.remove(entry.name)
                     st.rerun()
         except Refused as problem:
-            st.error(str(problem), icon=":material/error:")
+            st.error(plain(str(problem)), icon=":material/error:")
 
 
 def _verify(house: Studio, status: WeightsStatus) -> None:
@@ -132,18 +134,20 @@ def _offer_removal(status: WeightsStatus) -> bool:
 def _import(name: str, title: str) -> None:
     st.write(f"Files of {title} that were fetched elsewhere, all of them or some:")
     uploads = st.file_uploader(
-        f"From your machine, up to {LARGEST_UPLOAD_MB} MB each",
+        f"From your machine, up to {LARGEST_WEIGHTS_MB} MB each",
         accept_multiple_files=True,
-        max_upload_size=LARGEST_UPLOAD_MB,
+        max_upload_size=LARGEST_WEIGHTS_MB,
     )
-    lines = st.text_area("From the studio's machine: paths, one a line", height=96)
+    lines = ""
+    if current_caller().may(Right.READ_FILES):
+        lines = st.text_area("From the studio's machine: paths, one a line", height=96)
     if not st.button("Import", key="import", type="primary"):
         return
     try:
         with st.spinner("Checks and copies …"), refusing():
             _take(name, uploads, [Path(line.strip()) for line in lines.splitlines() if line.strip()])
     except Refused as problem:
-        st.error(str(problem), icon=":material/error:")
+        st.error(plain(str(problem)), icon=":material/error:")
     else:
         st.rerun()
 

@@ -42,9 +42,9 @@ class RunningStudio:
     ``environment`` is what the processes find in theirs besides.
     """
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, port: int | None = None, **environment: str) -> None:
         self.folder = folder
-        self.url = f"http://localhost:{_free_port()}"
+        self.url = f"http://localhost:{port or free_port()}"
         self._environment = os.environ | {
             "STUDIO_DATA_DIR": str(folder),
             "STUDIO_QUEUE__LEASE_SECONDS": "10",
@@ -159,7 +159,7 @@ def wait_for(condition: Callable[[], object], seconds: float = START_SECONDS) ->
         time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return int(probe.getsockname()[1])

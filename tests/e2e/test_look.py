@@ -79,7 +79,7 @@ def test_every_page_fits_and_is_themed(
         expect(page.locator(awaited).first).to_be_visible()
         expect(page.locator('[data-test-script-state="notRunning"]')).to_be_visible()
         expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
-        page.wait_for_function(PICTURES_ARE_THERE)
+        wait_for(lambda: page.evaluate(PICTURES_ARE_THERE))
         assert page.evaluate("document.documentElement.scrollWidth") == SIZES[size]["width"]
         expect(page.locator(".stApp")).to_have_css("background-color", GROUNDS[theme])
         keep(page, f"{name}-{size}-{theme}")

@@ -16,22 +16,29 @@ from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.figures import Watch
 from jobs.gallery import Gallery
+from jobs.moderation import Moderation
 from jobs.painter import Painter
+from jobs.people import Members, Role
 from jobs.presets import Presets
 from jobs.queue import Queue
 from jobs.records import Job
+from jobs.reports import Reports
 from jobs.retention import Retention
+from jobs.tokens import Tokens
 from jobs.uploads import Uploads
 from jobs.votes import Votes
-from settings import ExecutorSettings
+from settings import ExecutorSettings, LimitSettings
 from tests.conftest import NewDatabase
 from web import studio
 from web.api import create_api
+from web.limits import Limits
+from web.permissions import Caller, Openness, Rules
 from web.person import RememberPerson
 from weights import catalogue
 from weights.desk import WeightsDesk
 from weights.store import Store
 
+RULES = Rules(Openness.OWN_MACHINE)
 LIMIT = 5
 """How many waiting jobs a person may have here."""
 
@@ -59,7 +66,12 @@ def house(tmp_path: Path, database_url: str) -> Iterator[studio.Studio]:
         generators=registry.GENERATORS,
         parse_spec=registry.parse_spec,
         weights=WeightsDesk(Store(tmp_path / "weights", catalogue.entries())),
-        may_manage_weights=True,
+        rules=RULES,
+        limits=Limits(LimitSettings(), RULES),
+        members=Members(engine),
+        tokens=Tokens(engine),
+        reports=Reports(engine),
+        moderation=Moderation(),
         unknown_words=lambda _weights, prompt: [word for word in prompt.split() if word == "zebra"],
         memory_need=partial(registry.memory_need, weights_dir=registry.DEFAULT_WEIGHTS),
         least_memory=registry.least_memory,
@@ -74,12 +86,12 @@ def house(tmp_path: Path, database_url: str) -> Iterator[studio.Studio]:
 
 
 @pytest.fixture
-def new_client(house: studio.Studio) -> Iterator[Callable[[], TestClient]]:
-    """Opens the API as another person each time."""
+def new_client(house: studio.Studio) -> Iterator[Callable[..., TestClient]]:
+    """Opens the API as another person each time, by the rules of the house or others."""
     clients: list[TestClient] = []
 
-    def open_as_new_person() -> TestClient:
-        clients.append(TestClient(RememberPerson(create_api())))
+    def open_as_new_person(rules: Rules = house.rules) -> TestClient:
+        clients.append(TestClient(RememberPerson(create_api(), rules, Limits(LimitSettings(), rules))))
         return clients[-1]
 
     yield open_as_new_person
@@ -88,7 +100,7 @@ def new_client(house: studio.Studio) -> Iterator[Callable[[], TestClient]]:
 
 
 @pytest.fixture
-def client(new_client: Callable[[], TestClient]) -> TestClient:
+def client(new_client: Callable[..., TestClient]) -> TestClient:
     return new_client()
 
 
@@ -109,6 +121,9 @@ def draw(house: studio.Studio) -> Callable[[str], None]:
         executor.run(threading.Event(), job_id=job_id)
 
     return work_on
+
+
+SOMEONE = Caller("someone", Role.VISITOR, RULES.rights_of(Role.VISITOR))
 
 
 def _paint(job: Job, _checkpoint: bytes | None) -> Generator[Frame, None, None]:

@@ -15,10 +15,12 @@ from jobs.recipe import MAX_FILE_BYTES
 from jobs.records import Progress
 from tests.conftest import NewDatabase
 from tests.web.conftest import LIMIT
+from web.permissions import Openness, Rules
 from web.studio import Studio
 
 Draw = Callable[[str], None]
-NewClient = Callable[[], TestClient]
+NewClient = Callable[..., TestClient]
+PUBLIC = Rules(Openness.PUBLIC)
 SPEC = {"prompt": "a red circle", "steps": 4, "width": 64, "height": 96, "seed": 7}
 
 
@@ -171,7 +173,7 @@ def test_events_tell_every_change_until_the_end(client: TestClient, draw: Draw) 
 
 
 def test_only_the_owner_may_cancel_and_delete(new_client: NewClient, draw: Draw) -> None:
-    owner, other = new_client(), new_client()
+    owner, other = new_client(PUBLIC), new_client(PUBLIC)
     job = submit(owner)
     assert job["mine"]
     assert not other.get(f"/jobs/{job['id']}").json()["mine"]

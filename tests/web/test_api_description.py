@@ -28,7 +28,9 @@ schemathesis.openapi.format("prompt", st.lists(words | weighted, min_size=1, max
 
 
 def test_every_route_keeps_its_promise(house: Studio) -> None:
-    description = schemathesis.openapi.from_asgi("/openapi.json", RememberPerson(create_api()))
+    description = schemathesis.openapi.from_asgi(
+        "/openapi.json", RememberPerson(create_api(), house.rules, house.limits)
+    )
     tested = []
     for found in description.get_all_operations():
         operation = found.ok()

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from generators.registry import GENERATORS
 from jobs.records import Job
 from settings import ROOT
+from tests.web.conftest import SOMEONE
 from web import studio
 from web.studio import Studio
 
@@ -21,7 +22,7 @@ SCOPE = "vqgan_clip.sandbox"
 @pytest.fixture
 def job(house: Studio, draw: Draw) -> Job:
     asked = {"prompt": "a red circle", "steps": 3, "seed": 7, "width": 64, "height": 64, "zoom": 1.5}
-    (job,) = house.submit("vqgan_clip", asked, "someone")
+    (job,) = house.submit("vqgan_clip", asked, SOMEONE)
     draw(job.id)
     return house.queue.get(job.id)
 

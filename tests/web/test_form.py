@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints, create_model, model_va
 from streamlit.testing.v1 import AppTest
 
 from generators.registry import GENERATORS, parse_spec
+from tests.web.conftest import SOMEONE
 from web import form
 from web.studio import Studio
 
@@ -216,7 +217,7 @@ def test_facts_tell_seed_size_and_what_is_not_as_usual(house: Studio) -> None:
         "steps": 77,
         "start_image": house.uploads.add(png("red")).reference,
     }
-    (job,) = house.submit("vqgan_clip", asked, "someone")
+    (job,) = house.submit("vqgan_clip", asked, SOMEONE)
     told = form.described(job, generator)
     assert set(told) == {
         *("Generator", "Weights", "Seed", "Steps", "Width · pixels", "Height · pixels", "Start image")

@@ -18,6 +18,8 @@ EMPTY = {
     "vote.py": ("Two pictures are needed", "Generate some"),
     "weights.py": ("VQGAN ImageNet 16384", "not installed", "no generator yet"),
     "system.py": ("No executor is running", "Start one with ./run_executor.sh"),
+    "account.py": ("On your own machine", "install and remove weights"),
+    "admin.py": ("Nothing is reported", "Nobody has signed in"),
 }
 
 

@@ -7,6 +7,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from settings import LimitSettings
+from tests.web.conftest import RULES
+from web.limits import Limits
 from web.person import COOKIE, RememberPerson, person_of
 
 SECRET = "a-secret-of-my-own"
@@ -18,7 +21,9 @@ def who(request: Request) -> PlainTextResponse:
 
 @pytest.fixture
 def browser() -> TestClient:
-    return TestClient(RememberPerson(Starlette(routes=[Route("/", who)])))
+    return TestClient(
+        RememberPerson(Starlette(routes=[Route("/", who)]), RULES, Limits(LimitSettings(), RULES))
+    )
 
 
 def test_a_browser_keeps_the_person_it_was_given(browser: TestClient) -> None:

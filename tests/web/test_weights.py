@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from generators import registry
 from settings import ROOT
 from tests.jobs.processes import wait_until
+from tests.web.conftest import RULES
 from tests.weights.site import Site, open_site
 from web import studio
 from web.permissions import WHY_NO_WEIGHTS
@@ -150,7 +151,7 @@ def test_an_installed_set_is_verified_and_removed(installing: Studio, weights_di
 
 
 def test_who_may_not_sees_the_list_without_buttons_and_why(installing: Studio) -> None:
-    studio.use(lambda: replace(installing, may_manage_weights=False))
+    studio.use(lambda: replace(installing, rules=replace(RULES, manage_weights=False)))
     page = visit("weights.py")
     assert "Tiny VQGAN" in shown(page)
     assert page.info[0].value == WHY_NO_WEIGHTS
@@ -220,10 +221,9 @@ def test_the_api_imports_and_stops(
     ],
 )
 def test_the_api_changes_nothing_for_who_may_not(
-    installing: Studio, new_client: Callable[[], TestClient], method: str, path: str
+    installing: Studio, new_client: Callable[..., TestClient], method: str, path: str
 ) -> None:
-    studio.use(lambda: replace(installing, may_manage_weights=False))
-    client = new_client()
+    client = new_client(replace(RULES, manage_weights=False))
     answer = client.request(method, path, json={"paths": ["/x"]} if path.endswith("import") else None)
     assert (answer.status_code, answer.json()) == (403, {"error": WHY_NO_WEIGHTS})
     assert client.get("/weights").status_code == 200

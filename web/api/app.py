@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from jobs.presets import NOT_KEPT
 from web import problems, studio
-from web.api import house, jobs, pictures, presets, recipes, uploads, votes, weights
+from web.api import house, jobs, people, pictures, presets, recipes, reports, uploads, votes, weights
 from web.api.answers import PROBLEMS
 from web.api.models import NewJob, NewPreset
 
@@ -19,8 +19,9 @@ ABOUT = """
 Submit a prompt, follow the picture while it forms, fetch it, vote.
 
 **Who you are.** Whoever made a job may cancel and delete it. A browser is known by a cookie. A program shows
-a secret of its own choice, 16 to 256 letters, digits or any of `_-.~+/=`, with every request:
-`Authorization: Bearer <secret>`.
+a token with every request, `Authorization: Bearer sk_…`, which is made on the page *Account* and does what
+its scopes say: `read`, `draw`, `vote`, `manage`. Where people need not sign in to have pictures drawn, it may
+show a secret of its own choice instead, 16 to 256 letters, digits or any of `_-.~+/=`.
 
 **What goes wrong** is told in one sentence: `{"error": "The prompt is empty: …"}`.
 """
@@ -31,7 +32,7 @@ SOMETHING_VISIBLE = r"[^\s\x00-\x1f\x7f-\x9f]"
 def create_api() -> FastAPI:
     """The API of the studio that ``web.studio.use`` was given, to be mounted behind ``RememberPerson``."""
     api = FastAPIOffline(title="Studio", description=ABOUT, version="1", redoc_url=None, responses=PROBLEMS)
-    for tag in (jobs, pictures, recipes, uploads, presets, votes, weights, house):
+    for tag in (jobs, pictures, reports, recipes, uploads, presets, votes, weights, people, house):
         api.include_router(tag.router)
     _tell_problems(api)
     _describe_parameters(api)
@@ -47,7 +48,11 @@ def _tell_problems(api: FastAPI) -> None:
 
 
 def _telling(status: int) -> Callable[[Request, Exception], JSONResponse]:
-    return lambda _request, error: JSONResponse({"error": str(error)}, status)
+    def tell(_request: Request, error: Exception) -> JSONResponse:
+        headers = {"Retry-After": str(error.seconds)} if isinstance(error, problems.TooMuch) else None
+        return JSONResponse({"error": str(error)}, status, headers)
+
+    return tell
 
 
 def _tell_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -78,6 +78,7 @@ class ResultView(BaseModel):
     width: int
     height: int
     seconds: Seconds
+    hidden: bool = Field(description="Whether only you and the admins see it.")
     numbers: dict[str, float] = Field(description="The last losses and scores by name.")
 
 
@@ -348,6 +349,7 @@ def _result(job: Job) -> ResultView | None:
         width=job.result.width,
         height=job.result.height,
         seconds=job.result.seconds,
+        hidden=job.result.hidden,
         numbers=job.result.numbers,
     )
 

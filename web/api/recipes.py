@@ -6,8 +6,9 @@ import anyio.to_thread
 from fastapi import APIRouter, Request
 
 from jobs.recipe import MAX_FILE_BYTES, recipe_in
-from web.api.answers import NOT_FOUND
+from web.api.answers import NOT_FOUND, may
 from web.api.models import RecipeView
+from web.permissions import Right
 
 A_FILE: dict[str, Any] = {
     "requestBody": {
@@ -19,7 +20,7 @@ A_FILE: dict[str, Any] = {
 router = APIRouter(tags=["pictures"])
 
 
-@router.post("/recipes", openapi_extra=A_FILE, responses=NOT_FOUND)
+@router.post("/recipes", openapi_extra=A_FILE, responses=NOT_FOUND, dependencies=[may(Right.LOOK)])
 async def read(request: Request) -> RecipeView:
     """What made a picture: the body is a file saved here, PNG, GIF, WebP, MP4 or a zip of frames."""
     data = bytearray()

@@ -6,10 +6,10 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from web.api.answers import NOT_ALLOWED, NOT_FOUND, House
+from web.api.answers import NOT_ALLOWED, NOT_FOUND, House, Who, may
 from web.api.models import WeightsView
-from web.permissions import WHY_NO_WEIGHTS
-from web.problems import NotAllowed, NothingThere, refusing
+from web.permissions import Right
+from web.problems import NothingThere, refusing
 from web.studio import Studio, WeightsStatus
 
 CHANGES = NOT_ALLOWED | NOT_FOUND
@@ -52,22 +52,21 @@ class Files(BaseModel):
     paths: list[Annotated[str, Field(pattern=r"^[^\x00]+$")]] = Field(min_length=1, max_length=100)
 
 
-def _manager(house: House) -> Studio:
-    if not house.may_manage_weights:
-        raise NotAllowed(WHY_NO_WEIGHTS)
+def _manager(house: House, caller: Who) -> Studio:
+    caller.require(Right.MANAGE_WEIGHTS)
     return house
 
 
 Manager = Annotated[Studio, Depends(_manager)]
 
 
-@router.get("/weights")
+@router.get("/weights", dependencies=[may(Right.LOOK)])
 def list_weights(house: House) -> list[WeightsSetView]:
     """All sets of weights, installed or not."""
     return [WeightsSetView.of(status) for status in house.weights.sets()]
 
 
-@router.get("/weights/{name}", responses=NOT_FOUND)
+@router.get("/weights/{name}", responses=NOT_FOUND, dependencies=[may(Right.LOOK)])
 def get_weights(name: str, house: House) -> WeightsSetView:
     """One set of weights."""
     return _view(house, name)
@@ -98,7 +97,7 @@ def verify(name: str, manager: Manager) -> WeightsSetView:
     return _view(manager, name)
 
 
-@router.post("/weights/{name}/import", responses=CHANGES)
+@router.post("/weights/{name}/import", responses=CHANGES, dependencies=[may(Right.READ_FILES)])
 def import_files(name: str, files: Files, manager: Manager) -> WeightsSetView:
     """Copy files that are on the studio's machine already into a set, without a network."""
     _view(manager, name)

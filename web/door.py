@@ -1,0 +1,30 @@
+"""Everything that a request passes on its way in, in order."""
+
+from pathlib import Path
+
+import streamlit
+from starlette.middleware import Middleware
+
+from settings import Settings
+from web.address import KnowAddress, networks
+from web.headers import OwnMachineOnly, SameOriginOnly, SetHeaders
+from web.limits import LimitBodies, LimitRequests, Limits
+from web.permissions import Openness, Rules
+from web.person import RememberPerson
+
+PAGE = Path(streamlit.__file__).parent / "static" / "index.html"
+LARGEST_WEIGHTS_MB = 2000
+
+
+def middleware(settings: Settings, rules: Rules, limits: Limits) -> list[Middleware]:
+    """The way in of a studio with these rules, outermost first. Raises SettingsError."""
+    only_here = [Middleware(OwnMachineOnly)] if rules.openness is Openness.OWN_MACHINE else []
+    return [
+        Middleware(SetHeaders, page=PAGE),
+        *only_here,
+        Middleware(KnowAddress, trusted=networks(settings.web.trusted_proxies)),
+        Middleware(SameOriginOnly),
+        Middleware(RememberPerson, rules=rules, limits=limits),
+        Middleware(LimitRequests, limits=limits),
+        Middleware(LimitBodies, largest_weights=LARGEST_WEIGHTS_MB * 2**20),
+    ]
