@@ -511,13 +511,17 @@ def test_many_cookies_at_one_address_are_one(open_studio: Open) -> None:
     assert another(client).post("/api/jobs", json=JOB).status_code == 201
 
 
-def test_a_forwarded_address_is_believed_from_trusted_proxies_only(open_studio: Open) -> None:
-    for proxies, client_ip in (((), "203.0.113.7"), (("10.0.0.0/8",), "203.0.113.7")):
-        client = open_studio(
-            limits=LimitSettings(requests_per_minute=2), proxies=proxies, client=(client_ip, 1)
-        )
-        tried = [client.get("/api/queue", headers={"X-Forwarded-For": f"192.0.2.{n}"}) for n in range(3)]
-        assert [answer.status_code for answer in tried] == [200, 200, 429], "it was spoofed"
+@pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",)])
+def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
+    open_studio: Open, proxies: tuple[str, ...]
+) -> None:
+    client = open_studio(limits=LimitSettings(requests_per_minute=2), proxies=proxies)
+    statuses = []
+    for number in range(3):
+        client.cookies.clear()
+        headers = {"X-Forwarded-For": f"192.0.2.{number}", "X-Studio-Address": f"192.0.2.{number}"}
+        statuses.append(client.get("/api/queue", headers=headers).status_code)
+    assert statuses == [200, 200, 429]
 
 
 def test_behind_a_trusted_proxy_each_client_counts_for_itself(open_studio: Open) -> None:
