@@ -14,7 +14,7 @@ from starlette.routing import Mount
 import db
 import logs
 from generators import registry
-from jobs.artifacts import ArtifactStore
+from jobs.artifacts import ArtifactStore, StoreError
 from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
@@ -47,7 +47,7 @@ try:
     limits = Limits(settings.limits, rules)
     way_in = door.middleware(settings, rules, limits)
     objections = moderation(settings.moderation)
-except (SettingsError, Undecided, sign_in.SignInIncomplete) as error:
+except (SettingsError, StoreError, Undecided, sign_in.SignInIncomplete) as error:
     sys.exit(str(error))
 logs.start(settings.log_format)
 

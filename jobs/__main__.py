@@ -1,4 +1,4 @@
-"""Housekeeping from a terminal: ``python -m jobs sweep|retention|pause|resume|again [key=value settings]``.
+"""Housekeeping from a terminal: ``python -m jobs VERB [options] [key=value settings]``, see ``--help``.
 
 It leaves with 1 when results lack their files or something cannot be reached, with 2 when the command or a
 setting cannot be read.
@@ -6,35 +6,47 @@ setting cannot be read.
 
 import argparse
 import getpass
+import re
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 
 import db
 from jobs import retention
 from jobs.artifacts import ArtifactStore, Stored, StoreError
+from jobs.people import Members
 from jobs.queue import JobNotFound, NotFailed, Queue, TooManyWaiting
 from jobs.sweep import Found, sweep
+from jobs.tokens import SCOPES, TokenNotFound, TokenRefused, Tokens
 from settings import Settings, SettingsError, load_settings
 
 ROW = "{:<34}{:>8}{:>14}"
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
+REFUSALS = (
+    *(db.DatabaseError, StoreError, JobNotFound, NotFailed, TooManyWaiting),
+    *(TokenRefused, TokenNotFound),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Do what is asked; returns the exit status."""
-    asked = _parser().parse_args(arguments)
+    settings = [argument for argument in arguments if _SETTING.match(argument)]
+    asked = _parser().parse_args([argument for argument in arguments if argument not in settings])
     try:
-        status: int = asked.run(load_settings(asked.settings), asked)
+        status: int = asked.run(load_settings(settings), asked)
         return status
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    except (db.DatabaseError, StoreError, JobNotFound, NotFailed, TooManyWaiting) as error:
+    except REFUSALS as error:
         print(error, file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jobs", description="Jobs and their files.")
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs", description="Jobs and their files. Settings may be given as key=value."
+    )
     commands = parser.add_subparsers(required=True, metavar="command")
 
     sweeping = commands.add_parser("sweep", help="remove files that nobody names; tell what is missing")
@@ -45,9 +57,16 @@ def _parser() -> argparse.ArgumentParser:
     resuming = commands.add_parser("resume", help="start jobs again")
     asking = commands.add_parser("again", help="put a failed job back into the queue")
     asking.add_argument("job", help="its id")
-    verbs = {sweeping: _sweep, keeping: _retention, pausing: _pause, resuming: _resume, asking: _again}
-    for command, verb in verbs.items():
-        command.add_argument("settings", nargs="*", metavar="key=value", help="settings, as in config.yaml")
+    making = commands.add_parser("token", help="make a secret for a program that acts as an admin")
+    making.add_argument("name", help="what it is for")
+    making.add_argument("--scope", action="append", choices=SCOPES, required=True, help="what it may; repeat")
+    making.add_argument("--days", type=float, help="it ends after so many; default: never")
+    revoking = commands.add_parser("revoke", help="end one of those tokens")
+    revoking.add_argument("token", help="its id")
+    for command, verb in {
+        **{sweeping: _sweep, keeping: _retention, pausing: _pause, resuming: _resume},
+        **{asking: _again, making: _token, revoking: _revoke},
+    }.items():
         command.set_defaults(run=verb)
     return parser
 
@@ -79,6 +98,22 @@ def _resume(settings: Settings, _asked: argparse.Namespace) -> int:
 def _again(settings: Settings, asked: argparse.Namespace) -> int:
     job = _queue(settings).again(asked.job)
     print(f"The job {job.id} waits again.")
+    return 0
+
+
+def _token(settings: Settings, asked: argparse.Namespace) -> int:
+    engine = db.open_engine(settings.database_url)
+    lasting = None if asked.days is None else timedelta(days=asked.days)
+    person = Members(engine).let_in(getpass.getuser())
+    token, secret = Tokens(engine).make(person, asked.name, asked.scopes, lasting)
+    print(f"{secret}\nis shown this once: keep it. To end it: python -m jobs revoke {token.id}")
+    return 0
+
+
+def _revoke(settings: Settings, asked: argparse.Namespace) -> int:
+    engine = db.open_engine(settings.database_url)
+    Tokens(engine).revoke(Members(engine).let_in(getpass.getuser()), asked.token)
+    print(f"The token {asked.token} is ended.")
     return 0
 
 

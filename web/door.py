@@ -1,10 +1,12 @@
 """Everything that a request passes on its way in, in order."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import streamlit
 from starlette.middleware import Middleware
 
+from jobs.artifacts import ArtifactStore
 from settings import Settings
 from web.address import KnowAddress, networks
 from web.headers import OwnMachineOnly, SameOriginOnly, SetHeaders
@@ -17,10 +19,10 @@ LARGEST_WEIGHTS_MB = 2000
 
 
 def middleware(settings: Settings, rules: Rules, limits: Limits) -> list[Middleware]:
-    """The way in of a studio with these rules, outermost first. Raises SettingsError."""
+    """The way in of a studio with these rules, outermost first. Raises SettingsError, StoreError."""
     only_here = [Middleware(OwnMachineOnly)] if rules.openness is Openness.OWN_MACHINE else []
     return [
-        Middleware(SetHeaders, page=PAGE),
+        Middleware(SetHeaders, page=PAGE, store=_origin_of_signed_links(settings)),
         *only_here,
         Middleware(KnowAddress, trusted=networks(settings.web.trusted_proxies)),
         Middleware(SameOriginOnly),
@@ -28,3 +30,12 @@ def middleware(settings: Settings, rules: Rules, limits: Limits) -> list[Middlew
         Middleware(LimitRequests, limits=limits),
         Middleware(LimitBodies, largest_weights=LARGEST_WEIGHTS_MB * 2**20),
     ]
+
+
+def _origin_of_signed_links(settings: Settings) -> str:
+    """Where pictures come from beside this server; "" where it hands them out itself."""
+    if settings.web.artifact_links != "signed":
+        return ""
+    store = ArtifactStore(settings.artifact_url, settings.artifact_options)
+    link = urlsplit(store.signed_link("origin", seconds=1, kind="image/png", disposition="inline") or "")
+    return f"{link.scheme}://{link.netloc}" if link.netloc else ""

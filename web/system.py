@@ -31,11 +31,10 @@ def _offer_pause(caller: Caller) -> None:
     queue = studio.current().queue
     if queue.paused():
         st.info("The queue is paused: running jobs go on, and none starts.", icon=":material/pause_circle:")
-        st.button(
-            "Resume the queue", icon=":material/play_arrow:", on_click=queue.resume, args=(caller.person,)
-        )
+        turn, label, icon = queue.resume, "Resume the queue", ":material/play_arrow:"
     else:
-        st.button("Pause the queue", icon=":material/pause:", on_click=queue.pause, args=(caller.person,))
+        turn, label, icon = queue.pause, "Pause the queue", ":material/pause:"
+    st.button(label, icon=icon, on_click=turn, args=(caller.person,))
 
 
 @st.fragment(run_every=REFRESH_SECONDS)

@@ -172,6 +172,30 @@ def test_events_tell_every_change_until_the_end(client: TestClient, draw: Draw) 
     assert (last["id"], last["state"]) == (job["id"], "succeeded")
 
 
+def test_a_failed_job_may_be_asked_for_again_by_its_owner(new_client: NewClient, house: Studio) -> None:
+    owner, other = new_client(PUBLIC), new_client(PUBLIC)
+    job = submit(owner)
+    assert owner.post(f"/jobs/{job['id']}/again").status_code == 409, "it has not failed"
+    claim = house.queue.claim("executor")
+    assert claim is not None
+    house.queue.fail(claim, "No such luck.")
+
+    assert other.post(f"/jobs/{job['id']}/again").status_code == 403
+    again = owner.post(f"/jobs/{job['id']}/again").json()
+    assert (again["state"], again["error"]) == ("queued", None)
+    kinds = [event["kind"] for event in owner.get(f"/jobs/{job['id']}/history").json()]
+    assert kinds == ["asked", "started", "failed", "asked again"]
+
+
+def test_the_queue_is_paused_by_who_may(client: TestClient, new_client: NewClient, house: Studio) -> None:
+    submit(client)
+    assert new_client(PUBLIC).post("/queue/pause").status_code == 403
+    assert client.post("/queue/pause").json() == {"waiting": 1, "running": 0, "paused": True}
+    assert house.queue.claim("executor") is None
+    assert not client.post("/queue/resume").json()["paused"]
+    assert house.queue.claim("executor") is not None
+
+
 def test_only_the_owner_may_cancel_and_delete(new_client: NewClient, draw: Draw) -> None:
     owner, other = new_client(PUBLIC), new_client(PUBLIC)
     job = submit(owner)

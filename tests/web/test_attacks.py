@@ -293,7 +293,7 @@ def test_a_forged_lease_writes_nothing(house: Studio) -> None:
     claim = house.queue.claim("executor")
     assert claim is not None
     for forged in ("", "%", "0" * 16, claim.token[:-1], claim.token.upper() + " ", "' OR '1'='1"):
-        held = Claim(claim.job, forged, claim.expires_at, None)
+        held = Claim(claim.job, forged)
         for write in (
             lambda held=held: house.queue.heartbeat(held),
             lambda held=held: house.queue.fail(held, "forged"),

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button
 
 from generators import registry
 from jobs.records import Capabilities
 from settings import ROOT
+from tests.web.conftest import SOMEONE
 from web import studio
 from web.studio import Studio
 
@@ -49,10 +51,36 @@ def test_unknown_words_are_told(house: Studio) -> None:
 def test_a_waiting_job_that_nobody_can_draw_says_what_is_missing(house: Studio) -> None:
     unequipped = Capabilities(weights=frozenset({"another set"}))
     house.executors.register("one", device="cpu", threads=1, able=unequipped)
-    (job,) = house.submit("vqgan_clip", {"prompt": "a red circle"}, "ann")
+    (job,) = house.submit("vqgan_clip", {"prompt": "a red circle"}, SOMEONE)
     page = AppTest.from_file(str(ROOT / "web" / "main.py"))
     page.query_params["job"] = job.id
     page.run(timeout=60)
     assert not page.exception
     assert f"No running executor has the weights '{job.weights}'" in page.warning[0].value
     assert job.needs_memory > 0
+
+
+def test_the_queue_is_paused_and_resumed_on_the_system_page(house: Studio) -> None:
+    house.submit("vqgan_clip", {"prompt": "a red circle"}, SOMEONE)
+    page = AppTest.from_file(str(ROOT / "web" / "main.py")).switch_page("system.py").run(timeout=60)
+    _button(page, "Pause the queue").click().run(timeout=60)
+    assert "The queue is paused" in page.info[0].value
+    assert house.queue.claim("executor") is None
+
+    _button(page, "Resume the queue").click().run(timeout=60)
+    assert not page.info
+    assert house.queue.claim("executor") is not None
+
+
+def test_a_waiting_job_says_that_the_queue_is_paused(house: Studio) -> None:
+    (job,) = house.submit("vqgan_clip", {"prompt": "a red circle"}, SOMEONE)
+    house.queue.pause("ann")
+    page = AppTest.from_file(str(ROOT / "web" / "main.py"))
+    page.query_params["job"] = job.id
+    page.run(timeout=60)
+    assert "The queue is paused" in page.info[0].value
+
+
+def _button(page: AppTest, label: str) -> Button:
+    (button,) = [button for button in page.button if button.label == label]
+    return button
