@@ -105,7 +105,7 @@ def _token(settings: Settings, asked: argparse.Namespace) -> int:
     engine = db.open_engine(settings.database_url)
     lasting = None if asked.days is None else timedelta(days=asked.days)
     person = Members(engine).let_in(getpass.getuser())
-    token, secret = Tokens(engine).make(person, asked.name, asked.scopes, lasting)
+    token, secret = Tokens(engine).make(person, asked.name, asked.scope, lasting)
     print(f"{secret}\nis shown this once: keep it. To end it: python -m jobs revoke {token.id}")
     return 0
 
