@@ -11,7 +11,6 @@ from jobs.executors import Executors
 from jobs.queue import Queue
 from jobs.records import Job
 from jobs.wakeup import Wakeup
-from tests.jobs.conftest import TurnableClock
 from tests.postgresql import Cluster
 
 Ask = Callable[..., Job]
@@ -69,7 +68,7 @@ def test_a_job_that_came_before_the_wait_is_not_missed(wakeup: Wakeup, ask: Ask)
 
 @pytest.mark.parametrize("how", ["release", "retry", "expire"])
 def test_a_job_that_goes_back_wakes_an_idle_executor(
-    engine: Engine, queue: Queue, ask: Ask, clock: TurnableClock, how: str
+    engine: Engine, queue: Queue, ask: Ask, fall_silent: Callable[[], int], how: str
 ) -> None:
     ask()
     claim = queue.claim("executor")
@@ -77,11 +76,10 @@ def test_a_job_that_goes_back_wakes_an_idle_executor(
     with closing(Wakeup(engine)) as wakeup:
         wakeup.wait(threading.Event(), FOR_EVER)
         sleeper = Sleeper(wakeup)
-        clock.turn(11)
         {
             "release": lambda: queue.release(claim),
             "retry": lambda: queue.retry(claim, "It broke down."),
-            "expire": queue.expire,
+            "expire": fall_silent,
         }[how]()
         assert sleeper.wakes()
 
