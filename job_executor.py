@@ -97,6 +97,7 @@ def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
             "generator": job.generator,
             "spec": job.spec,
             "device": device.partition(":")[0],
+            "threads": torch.get_num_threads(),
             "weights_sha256": _hashes(job.weights, weights_dir),
             "versions": _versions(),
         }
