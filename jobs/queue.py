@@ -340,7 +340,8 @@ class Queue:
             if job.state is not JobState.QUEUED:
                 return Position(0, estimate.seconds_left(connection, job, self._clock()))
             ahead, obstacle = _count_ahead(connection, job_id), choosing.obstacle(job, alive)
-            wait = estimate.seconds_to_wait(connection, ahead, executors=0 if obstacle else len(alive))
+            stands = obstacle is not None or _paused(connection) is not None
+            wait = estimate.seconds_to_wait(connection, ahead, executors=0 if stands else len(alive))
         return Position(ahead, wait, obstacle)
 
     def cancel(self, job_id: str) -> Job:

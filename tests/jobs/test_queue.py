@@ -243,6 +243,8 @@ def test_the_wait_is_estimated_from_recent_results(
     assert [queue.position(job.id).eta_seconds for job in waiting] == [1.5, 3.0, 4.5]
     executors.register("two", device="cpu", threads=1)
     assert queue.position(waiting[2].id).eta_seconds == 3.0
+    queue.pause("an admin")
+    assert queue.position(waiting[2].id).eta_seconds is None, "nobody knows when it is resumed"
 
 
 def test_the_rest_of_a_running_job_is_estimated_from_its_steps(
