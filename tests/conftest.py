@@ -15,6 +15,10 @@ NewDatabase = Callable[[Path], AbstractContextManager[str]]
 """Gives the address of a new database with the studio's tables; a file would lie in the folder."""
 
 
+on_sqlite = pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
+"""For what has to do with SQLite only, or with no database at all."""
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """PostgreSQL for all tests; one that stops the server starts another for itself."""

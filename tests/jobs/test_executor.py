@@ -21,6 +21,7 @@ from jobs.executors import Executors
 from jobs.pictures import pixels
 from jobs.queue import Queue
 from jobs.records import Job, JobState
+from tests.conftest import on_sqlite
 from tests.jobs.fast_executor import open_executor, open_queue
 from tests.jobs.processes import load, quick_settings, wait_until
 from tests.object_store import ObjectStore
@@ -196,6 +197,7 @@ def test_a_full_disk_stops_the_claiming_and_loses_no_job(
         wait_until(lambda: all(e.trouble is None for e in register(arguments).all()), "the trouble is over")
 
 
+@on_sqlite
 @pytest.mark.parametrize("arguments", ["s3"], indirect=True)
 def test_a_job_waits_for_an_object_store_that_was_killed_and_is_finished_from_its_checkpoint(
     object_store: ObjectStore,

@@ -17,6 +17,7 @@ from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.records import Job, JobState, Progress, Result, Verdict
 from jobs.votes import Votes
+from tests.conftest import on_sqlite
 from tests.jobs.conftest import TurnableClock
 
 Ask = Callable[..., Job]
@@ -155,6 +156,7 @@ def test_the_memory_of_every_executor_is_told(watch: Watch, engine: Engine, cloc
     assert memory.resident > 10**6
 
 
+@on_sqlite
 def test_a_look_at_many_jobs_scans_no_table(watch: Watch, engine: Engine, clock: TurnableClock) -> None:
     with writing(engine) as connection:
         _fill(connection, clock, 2000)
