@@ -106,16 +106,20 @@ def main() -> None:
 def run(plan: Plan, folder: Path) -> Report:
     """Let it happen, and tell what is left. All processes are gone at the end, whatever happens."""
     with _studio(plan, folder) as studio:
+        started, report = time.monotonic(), Report()
         faults = Faults(studio, random.Random(plan.seed))
         with _people(plan, studio) as people:
             faults.strike_for(60 * plan.minutes)
         faults.mend_all()
-        report = Report()
         _drain(studio, faults, report)
-        _tell_faults(faults, report)
-        _check_what_people_were_told(studio, people, report)
-        _check_what_is_left(studio, folder, report)
-        _tell_times(plan, studio, faults, report)
+        minutes = (time.monotonic() - started) / 60
+        report.figures |= dict(sorted(faults.counts.items()))
+        found = studio.jobs_of({person.person for person in people})
+        _check_what_people_were_told(people, found, report)
+        _check_what_is_left(studio, report)
+        drawn = [job for job in found.values() if job.result is not None]
+        _compare_pictures(studio, drawn, folder / "in peace", report)
+        _tell_times(studio, drawn, minutes, faults.kills, report)
         return report
 
 
@@ -140,6 +144,11 @@ class Studio:
     def start_executor(self) -> subprocess.Popen[bytes]:
         return start_executor(self.settings, self.log)
 
+    def is_at_work(self, executor: subprocess.Popen[bytes]) -> bool:
+        """Whether it has got so far as to take jobs; one struck before that would never get there."""
+        begun = re.search(rf"-{executor.pid}-\w+ takes jobs", self.log.read_text(errors="replace"))
+        return begun is not None and executor.poll() is None
+
     def leave_in_good_order(self) -> None:
         """Ask every process to end; raises AssertionError or TimeoutExpired where one does not."""
         for executor in self.crew:
@@ -153,8 +162,10 @@ class Studio:
             executor.kill()
             executor.wait()
 
-    def jobs(self) -> dict[str, Job]:
-        return {job.id: job for job in self.queue.search(per_page=1_000_000).items}
+    def jobs_of(self, people: set[str]) -> dict[str, Job]:
+        """All that they asked for, by id."""
+        everything = self.queue.search(per_page=1_000_000).items
+        return {job.id: job for job in everything if job.submitter in people}
 
 
 @contextmanager
@@ -205,7 +216,7 @@ class Faults:
         while time.monotonic() < end:
             (strike,) = self._chance.choices(list(faults), list(faults.values()))
             strike()
-            time.sleep(self._chance.uniform(0.3, 2.0))
+            time.sleep(self._chance.uniform(0.3, 2.5))
             self._mend(until=time.monotonic())
 
     def mend_all(self) -> None:
@@ -231,7 +242,7 @@ class Faults:
 
     def _kill_executor(self) -> None:
         number, executor = self._chance.choice(list(enumerate(self._studio.crew)))
-        if f"executor {number}" in self._away or executor.poll() is not None:
+        if f"executor {number}" in self._away or not self._studio.is_at_work(executor):
             return
         self.kills.append(Kill(executor.pid, utc_now()))
         executor.kill()
@@ -245,7 +256,7 @@ class Faults:
 
     def _freeze_executor(self) -> None:
         number, executor = self._chance.choice(list(enumerate(self._studio.crew)))
-        if f"executor {number}" in self._away or executor.poll() is not None:
+        if f"executor {number}" in self._away or not self._studio.is_at_work(executor):
             return
         executor.send_signal(signal.SIGSTOP)
         self.counts["executors frozen"] += 1
@@ -360,13 +371,7 @@ def _drain(studio: Studio, faults: Faults, report: Report) -> None:
         studio.kill()
 
 
-def _tell_faults(faults: Faults, report: Report) -> None:
-    report.figures |= dict(sorted(faults.counts.items()))
-
-
-def _check_what_people_were_told(studio: Studio, people: list[Person], report: Report) -> None:
-    names = {person.person for person in people}
-    found = {job_id: job for job_id, job in studio.jobs().items() if job.submitter in names}
+def _check_what_people_were_told(people: list[Person], found: dict[str, Job], report: Report) -> None:
     asked = {job_id for person in people for job_id in person.asked}
     cancelled = {job_id for person in people for job_id in person.cancelled}
     cancelling = {job_id for person in people for job_id in person.cancelling}
@@ -394,7 +399,7 @@ def _check_what_people_were_told(studio: Studio, people: list[Person], report: R
     report.expect("500" not in answers, "The web server had no sentence for what went wrong: see its log.")
 
 
-def _check_what_is_left(studio: Studio, folder: Path, report: Report) -> None:
+def _check_what_is_left(studio: Studio, report: Report) -> None:
     finished = Counter(re.findall(r"job (\w+): finished", studio.log.read_text(errors="replace")))
     twice = [job_id for job_id, count in finished.items() if count > 1]
     report.expect(not twice, f"Jobs were finished twice: {twice}")
@@ -407,9 +412,9 @@ def _check_what_is_left(studio: Studio, folder: Path, report: Report) -> None:
     except AssertionError as error:
         report.broken.append(f"Something is not whole: {error}")
 
-    in_peace = _InPeace(folder / "in peace")
-    drawn = [job for job in studio.jobs().values() if job.result is not None and "seed" in job.parameters]
-    drawn = [job for job in drawn if job.id in finished or job.attempts > 0]
+
+def _compare_pictures(studio: Studio, drawn: list[Job], folder: Path, report: Report) -> None:
+    in_peace = _InPeace(folder)
     other = [job.id for job in drawn if _published(job, studio.store) != in_peace.drawn(job)]
     report.figures["pictures like those drawn in peace"] = f"{len(drawn) - len(other)} of {len(drawn)}"
     report.expect(not other, f"Pictures differ from those drawn in peace: {other}")
@@ -439,30 +444,26 @@ def _published(job: Job, store: ArtifactStore) -> list[bytes]:
     return [exports.read(store, job, export) for export in (Export.PNG, Export.GIF, Export.ZIP)]
 
 
-def _tell_times(plan: Plan, studio: Studio, faults: Faults, report: Report) -> None:
-    drawn = [job for job in studio.jobs().values() if job.result is not None and job.attempts > 0]
+def _tell_times(studio: Studio, drawn: list[Job], minutes: float, kills: list[Kill], report: Report) -> None:
     attempts = Counter(job.attempts for job in drawn)
     report.figures["jobs drawn by their attempts"] = ", ".join(
         f"{n}: {attempts[n]}" for n in sorted(attempts)
     )
-    report.figures["jobs drawn a minute"] = f"{len(drawn) / plan.minutes:.0f}"
-    seconds = sorted(_seconds_until_claimed_again(studio, faults.kills))
-    if seconds:
+    report.figures["jobs drawn a minute"] = f"{len(drawn) / minutes:.0f}"
+    if seconds := [wait for job in drawn for wait in _waits_after_kills(studio, job, kills)]:
         report.figures["seconds from a kill to the job's next start"] = (
-            f"median {median(seconds):.1f}, longest {seconds[-1]:.1f}, of {len(seconds)}"
+            f"median {median(seconds):.1f}, longest {max(seconds):.1f}, of {len(seconds)}"
         )
 
 
-def _seconds_until_claimed_again(studio: Studio, kills: list[Kill]) -> Iterator[float]:
-    """For each kill that hit a job, by the job's history; the lease is in it."""
-    chronicle = Chronicle(studio.engine)
+def _waits_after_kills(studio: Studio, job: Job, kills: list[Kill]) -> Iterator[float]:
+    """Seconds until the job was started again, its lease's time included, for each kill that hit it."""
     killed = {kill.pid: kill.at for kill in kills}
-    for job in studio.jobs().values():
-        for lost, next_start in pairwise(chronicle.of(job.id)):
-            if lost.kind is EventKind.LOST and next_start.kind is EventKind.STARTED and lost.executor:
-                at = killed.get(int(lost.executor.rsplit("-", 2)[1]))
-                if at is not None and next_start.at is not None:
-                    yield (next_start.at - at).total_seconds()
+    for event, following in pairwise(Chronicle(studio.engine).of(job.id)):
+        if event.kind is EventKind.LOST and following.kind is EventKind.STARTED and event.executor:
+            at = killed.get(int(event.executor.rsplit("-", 2)[1]))
+            if at is not None and following.at is not None:
+                yield (following.at - at).total_seconds()
 
 
 if __name__ == "__main__":
