@@ -126,7 +126,7 @@ def run(plan: Plan, folder: Path) -> Report:
 class Studio:
     """Its processes, and a door of our own to its queue and its store."""
 
-    def __init__(self, settings: list[str], folder: Path, cluster: Cluster | None, executors: int) -> None:
+    def __init__(self, settings: list[str], folder: Path, cluster: Cluster | None) -> None:
         loaded = load(settings)
         self.settings = settings
         self.lease_seconds = loaded.queue.lease_seconds
@@ -137,9 +137,13 @@ class Studio:
         self.store = ArtifactStore(loaded.artifact_url, loaded.artifact_options)
         self.web = WebServer(settings, folder / "web.log")
         self.crew: list[subprocess.Popen[bytes]] = []
+
+    def start(self, executors: int) -> None:
+        """Start every process, and wait until the web server answers."""
+        self.web.start()
         for _ in range(executors):
             self.crew.append(self.start_executor())
-        self.web.start()
+        self.web.wait_until_it_answers()
 
     def start_executor(self) -> subprocess.Popen[bytes]:
         return start_executor(self.settings, self.log)
@@ -184,9 +188,9 @@ def _studio(plan: Plan, folder: Path) -> Iterator[Studio]:
             objects.start()
             settings += objects.settings(objects.place())
         db.migrate(load(settings).database_url)
-        studio = Studio(settings, folder, cluster, plan.executors)
+        studio = Studio(settings, folder, cluster)
         stack.callback(studio.kill)
-        studio.web.wait_until_it_answers()
+        studio.start(plan.executors)
         yield studio
 
 
@@ -264,7 +268,7 @@ class Faults:
         self._stays_away(f"executor {number}", seconds, lambda: executor.send_signal(signal.SIGCONT))
 
     def _kill_web_server(self) -> None:
-        if "web server" in self._away:
+        if "web server" in self._away or not self._studio.web.answers():
             return
         self._studio.web.kill()
         self.counts["web servers killed"] += 1

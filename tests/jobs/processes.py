@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from settings import ROOT, Settings, load_settings
@@ -80,7 +79,15 @@ class WebServer:
             )
 
     def wait_until_it_answers(self) -> None:
-        wait_until(self._answers, "the web server answers")
+        wait_until(lambda: self.answers() or not self.is_running(), "the web server answers")
+        assert self.is_running(), self._log.read_text()
+
+    def answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/api/queue", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -95,14 +102,6 @@ class WebServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-
-    def _answers(self) -> bool:
-        assert self.is_running(), self._log.read_text()
-        try:
-            with urlopen(f"{self.url}/api/queue", timeout=10) as answer:
-                return bool(answer.status == 200)
-        except (URLError, ConnectionError):
-            return False
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
