@@ -7,6 +7,20 @@ as many as their limit of waiting jobs lets them, while at random moments an exe
 database is killed (SIGKILL) and started again, or an executor stands still (SIGSTOP) for longer than its
 lease. Then the queue is drained, the store swept, and every promise looked after; exit status 1 and a
 sentence tell of one that is broken. All is on this machine and in a temporary folder, and gone at the end.
+
+Two minutes each, on two cores that ten other processes wanted too, so that starting a process again took
+longest; every promise was kept:
+
+                                               SQLite          PostgreSQL
+    executors killed, frozen                   17, 2           17, 4
+    web servers, databases killed              3, -            5, 4
+    jobs acknowledged, found                   84, 84          85, 96 (11 whose answer was cut off)
+    drawn, cancelled                           68, 16          88, 8
+    pictures like those drawn in peace         68 of 68        88 of 88
+    drawn by more than one attempt             13              20
+    half-written files swept                   3               6
+    seconds from a kill to the next start      median 7.5      median 2.9     (a lease: 1.5)
+    jobs drawn a minute                        24              33
 """
 
 import argparse
