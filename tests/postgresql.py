@@ -1,5 +1,6 @@
 """A PostgreSQL server of the tests' own: real, in a temporary folder, run by an ordinary user."""
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 
 import db
@@ -68,6 +70,19 @@ class Cluster:
     def stop(self, mode: str = "fast") -> None:
         """Stop the server: ``fast`` cuts every connection, ``immediate`` is like pulling its plug."""
         self._run("pg_ctl", "--wait", "--silent", f"--mode={mode}", "stop")
+
+    def kill(self) -> None:
+        """SIGKILL to each of the server's processes: no time to tidy up."""
+        lock = self._data / "postmaster.pid"
+        server = psutil.Process(int(lock.read_text().split()[0]))
+        server.suspend()  # so that it starts no more of them
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        while any(map(_lives, family)):
+            time.sleep(0.01)
+        lock.unlink()  # it would take the dead, as long as nobody has buried them, for alive
 
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         """The address of a database, straight or by way of a proxy's ``port``."""
@@ -161,6 +176,12 @@ def _ordinary_user() -> str | None:
         return None
     known = {user.pw_name for user in pwd.getpwall()}
     return next(name for name in _ORDINARY_USERS if name in known)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _free_port() -> int:

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "job_executor": HALL,
     "generate": HALL | {"job_executor"},
     "monitor": HALL,
-    "benchmarks": EVERYTHING,
+    "benchmarks": EVERYTHING | {"tests"},
     "tests": EVERYTHING,
 }
 TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}

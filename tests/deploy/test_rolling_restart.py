@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -12,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
@@ -25,7 +22,7 @@ from jobs.queue import Queue
 from jobs.records import Job, JobState
 from settings import ROOT
 from tests.jobs.fast_executor import open_executor, open_queue
-from tests.jobs.processes import SCRIPT, load, quick_settings, wait_until
+from tests.jobs.processes import SCRIPT, WebServer, load, quick_settings, wait_until
 
 JOBS = 30
 SEEDS = 5
@@ -82,6 +79,7 @@ def test_a_new_version_replaces_executors_at_work_and_the_web_server_and_every_j
             wait_until(lambda e=executor: ended_at_work(queue, e), "the executor is ended at its work")
             assert executor.wait(timeout=60) == 0
         web.start()
+        web.wait_until_it_answers()
         wait_until(lambda: all(queue.get(job.id).state.is_final for job in jobs), "all jobs have ended")
 
     ended = [queue.get(job.id) for job in jobs]
@@ -137,48 +135,12 @@ def is_at_work(queue: Queue, executor: Process) -> bool:
     return any(job.progress is not None and 0 < job.progress.step < STEPS // 2 for job in mine)
 
 
-class WebServer:
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        with socket.create_server(("localhost", 0)) as free:
-            self._port = free.getsockname()[1]
-        settings = [*arguments, "web.host=localhost", f"web.port={self._port}"]
-        names = (
-            (name.replace(".", "__").upper(), value)
-            for name, _, value in (s.partition("=") for s in settings)
-        )
-        self._environment = os.environ | {f"STUDIO_{name}": value for name, value in names}
-        self._log = log
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("ab") as out:
-            command = [sys.executable, "webapp.py"]
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=out, stderr=subprocess.STDOUT
-            )
-        wait_until(self._answers, "the web server answers")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        assert self._process.wait(timeout=60) in (0, -signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _answers(self) -> bool:
-        assert self._process.poll() is None, self._log.read_text()
-        try:
-            with urlopen(f"http://localhost:{self._port}/api/queue", timeout=10) as answer:
-                return bool(answer.status == 200)
-        except (URLError, ConnectionError):
-            return False
-
-
 @contextmanager
 def web_server(arguments: list[str], folder: Path) -> Iterator[WebServer]:
     server = WebServer(arguments, folder / "web.log")
     try:
+        server.start()
+        server.wait_until_it_answers()
         yield server
     finally:
         server.kill()

@@ -1,12 +1,15 @@
-"""Real executor processes for tests, and waiting on conditions with deadlines."""
+"""Real processes of the studio for tests, and waiting on conditions with deadlines."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 from settings import ROOT, Settings, load_settings
 
@@ -50,6 +53,55 @@ def start_executor(arguments: list[str], log: Path, script: Path = SCRIPT) -> su
         return subprocess.Popen(
             [sys.executable, str(script), *arguments], env=environment, stdout=out, stderr=subprocess.STDOUT
         )
+
+
+class WebServer:
+    """``webapp.py`` on a free port of its own, which it keeps when it is started again."""
+
+    def __init__(self, arguments: list[str], log: Path) -> None:
+        with socket.create_server(("localhost", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://localhost:{port}"
+        settings = [*arguments, "web.host=localhost", f"web.port={port}"]
+        names = (
+            (name.replace(".", "__").upper(), value)
+            for name, _, value in (s.partition("=") for s in settings)
+        )
+        self._environment = os.environ | {f"STUDIO_{name}": value for name, value in names}
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as out:
+            command = [sys.executable, "webapp.py"]
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def wait_until_it_answers(self) -> None:
+        wait_until(lambda: self.answers() or not self.is_running(), "the web server answers")
+        assert self.is_running(), self._log.read_text()
+
+    def answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}/api/queue", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(timeout=60) in (0, -signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: no time to tidy up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
