@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -108,6 +108,7 @@ class Attempt:
         try:
             saved = Checkpoint.from_bytes(self._store.read(self._checkpoint))
             image = pictures.pixels(self._store.read(self._frame_name(saved.step)))
+            self._require_frames(saved.shown)
         except (ArtifactNotFound, ValueError) as error:
             _log.warning("starts afresh, for its checkpoint cannot be used: %s", error)
             return None
@@ -116,6 +117,12 @@ class Attempt:
         self._watch = _Watch(saved.seconds)
         _log.info("goes on after step %d", saved.step)
         return saved.state
+
+    def _require_frames(self, steps: Sequence[int]) -> None:
+        """Raise ArtifactNotFound where a frame of the animation is gone."""
+        for name in map(self._frame_name, steps):
+            if not self._store.exists(name):
+                raise ArtifactNotFound(name)
 
     def _take(self, frame: FrameLike) -> None:
         choice = Choice(frame.steps, self._settings.animation_frames)

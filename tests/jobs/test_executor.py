@@ -18,11 +18,11 @@ from jobs.animation import Choice
 from jobs.artifacts import ArtifactStore
 from jobs.checkpoint import Checkpoint
 from jobs.executors import Executors
-from jobs.pictures import pixels
+from jobs.pictures import pixels, png
 from jobs.queue import Queue
 from jobs.records import Job, JobState
 from tests.conftest import on_sqlite
-from tests.jobs.fast_executor import open_executor, open_queue
+from tests.jobs.fast_executor import dump, open_executor, open_queue
 from tests.jobs.processes import load, quick_settings, wait_until
 from tests.object_store import ObjectStore
 
@@ -230,7 +230,10 @@ def test_a_job_waits_for_an_object_store_that_was_killed_and_is_finished_from_it
     assert names == ["animation.gif", "frames.zip", "picture.png"] * 2
 
 
-@pytest.mark.parametrize("damaged", ["missing", "cut short", "of another version", "without its frame"])
+@pytest.mark.parametrize(
+    "damaged",
+    ["missing", "cut short", "of another version", "without its frame", "without a frame before"],
+)
 def test_a_checkpoint_that_cannot_be_used_costs_only_time(
     damaged: str, arguments: list[str], queue: Queue, store: ArtifactStore, ask: Callable[..., Job]
 ) -> None:
@@ -241,7 +244,12 @@ def test_a_checkpoint_that_cannot_be_used_costs_only_time(
         "cut short": b'{"step": 3, "st',
         "of another version": b'{"stage": 3}\nstate',
         "without its frame": Checkpoint(3, 12, [0, 3], {}, [], 1.0, b"state").to_bytes(),
+        "without a frame before": Checkpoint(
+            3, 12, [0, 3], {}, [], 1.0, dump(3, np.zeros((24, 24, 3)))
+        ).to_bytes(),
     }[damaged]
+    if damaged == "without a frame before":
+        store.publish(job.id, "frames/000003.png", png(np.zeros((24, 24, 3), np.uint8)))
     name = f"jobs/{job.id}/checkpoint/000003"
     if content is not None:
         store.publish(job.id, "checkpoint/000003", content)
