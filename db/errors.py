@@ -30,7 +30,8 @@ _SENTENCES = {
     r"database .* does not exist": (
         "The server of {name} has no such database: create it with createdb, or check database_url."
     ),
-    r"too many (clients|connections)|connection slots|TooManyConnections|QueuePool limit": (
+    r"too many (clients|connections)|no more connections|connection slots|TooManyConnections"
+    r"|QueuePool limit|query_wait_timeout": (
         "The database {name} has no connection left: raise its server's max_connections, or start less."
     ),
     r"starting up|shutting down|AdminShutdown|CrashShutdown|recovery mode|CannotConnectNow": (
