@@ -252,7 +252,7 @@ def _work(url: str, executors: int, ready: "Inbox[None]", end: Event, inbox: "In
 
 def _execute(name: str, url: str, begun: threading.Barrier, stop: threading.Event, notes: Notes) -> None:
     """What ``jobs.executor.Executor`` does, without files and without drawing."""
-    engine = db.open_engine(url, one_connection=True)
+    engine = db.open_engine(url)
     queue, register = _open_queue(engine), Executors(engine, alive_seconds=LEASE_SECONDS)
 
     def report() -> None:
