@@ -1,0 +1,159 @@
+"""The studio's queue beside huey, procrastinate and litequeue: throughput, latency, and time to pick up a job.
+
+Run on an idle machine: ``python -m benchmarks.queue_speed [--full] [--folder data]``.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from time import monotonic, sleep
+
+import psycopg
+from sqlalchemy import make_url
+
+from benchmarks.queue_speed.contender import Contender
+from benchmarks.queue_speed.crew import STEPS, Lap, crew, idle_worker
+from benchmarks.queue_speed.huey import Huey
+from benchmarks.queue_speed.litequeue import Litequeue
+from benchmarks.queue_speed.procrastinate import Procrastinate
+from benchmarks.queue_speed.studio import Studio
+from tests.postgresql import running_cluster
+
+CONTENDERS: dict[str, tuple[type[Contender], ...]] = {
+    "SQLite": (Studio, Huey, Litequeue),
+    "PostgreSQL": (Studio, Huey, Procrastinate),
+}
+JOBS_A_TURN = 192
+PICK_UPS = 12
+PAUSE = 0.15
+"""Seconds between two pick-ups of different contenders, so that each is idle for about a second before its."""
+
+Urls = dict[type[Contender], str]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--full", action="store_true", help="also 64 executors, and a million waiting jobs")
+    parser.add_argument("--folder", type=Path, help="for SQLite, on the disk to measure; default: temporary")
+    asked = parser.parse_args()
+    sizes = (1, 8, 64) if asked.full else (1, 8)
+    backlogs = (0, 100_000, 1_000_000) if asked.full else (0, 100_000)
+    turns = 5 if asked.full else 3
+    print(f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}; ours/best other above 1: ours is first")
+    for backend in CONTENDERS:
+        with _server(backend, asked.folder) as place:
+            for backlog in backlogs:
+                urls = _laid(backend, place, backlog)
+                for size in sizes:
+                    print(f"\n{backend}, {backlog:,} jobs wait, {size} executors")
+                    _compare(urls, size, turns)
+                if backlog == 0:
+                    print(f"\n{backend}, from asking to taking up, one idle worker")
+                    _compare_pick_ups(urls)
+    print(f"\nload average {os.getloadavg()[0]:.1f}")
+
+
+@contextmanager
+def _server(backend: str, folder: Path | None) -> Iterator[str]:
+    """Where databases can be laid: the URL of one, with its name to be replaced."""
+    if backend == "SQLite":
+        place = Path(tempfile.mkdtemp(dir=folder))
+        try:
+            yield f"sqlite:///{place}/"
+        finally:
+            shutil.rmtree(place)
+    else:
+        with running_cluster(lasting=True) as cluster:
+            cluster.execute("ALTER SYSTEM SET max_connections = 300")
+            cluster.stop()
+            cluster.start()
+            yield cluster.url("")
+
+
+def _laid(backend: str, place: str, backlog: int) -> Urls:
+    urls = {kind: f"{place}{kind.name}_{backlog}" for kind in CONTENDERS[backend]}
+    for kind, url in urls.items():
+        if backend == "PostgreSQL":
+            _execute(place + "postgres", f"CREATE DATABASE {make_url(url).database}")
+        kind.create(url)
+        if backlog:
+            kind.fill(url, backlog)
+        if backend == "PostgreSQL":
+            _execute(url, "VACUUM ANALYZE")
+            _execute(url, "CHECKPOINT")
+    return urls
+
+
+def _execute(url: str, statement: str) -> None:
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[arg-type]
+
+
+def _compare(urls: Urls, size: int, turns: int) -> None:
+    laps: dict[str, list[dict[str, Lap]]] = {kind.name: [] for kind in urls}
+    with ExitStack() as stack:
+        crews = {kind.name: stack.enter_context(crew(kind, url, size)) for kind, url in urls.items()}
+        for working in crews.values():
+            working.lap(size)  # statements compiled, caches and log files warm
+        for turn in range(turns):
+            for name in list(crews) if turn % 2 else reversed(crews):
+                laps[name].append(crews[name].lap(JOBS_A_TURN))
+    _head(list(crews))
+    for step in STEPS:
+        _row(f"{step}/s", [median(lap[step].per_second for lap in laps[name]) for name in crews], more=True)
+    for percent in (50, 99):
+        at = [_percentile([s for lap in laps[name] for s in lap["claim"].seconds], percent) for name in crews]
+        _row(f"claim p{percent}, ms", at, more=False)
+
+
+def _compare_pick_ups(urls: Urls) -> None:
+    _head([kind.name for kind in urls])
+    for eager in (False, True):
+        waited = _pick_ups(urls, eager)
+        for percent in (50, 99):
+            at = [_percentile(waited[kind], percent) for kind in urls]
+            _row(f"{'at best' if eager else 'default'} p{percent}, ms", at, more=False)
+
+
+def _pick_ups(urls: Urls, eager: bool) -> dict[type[Contender], list[float]]:
+    """Seconds from asking for a job to its being taken up."""
+    waited: dict[type[Contender], list[float]] = {kind: [] for kind in urls}
+    with ExitStack() as stack:
+        idle = {kind: stack.enter_context(idle_worker(kind, url, eager=eager)) for kind, url in urls.items()}
+        asking = {kind: kind(url) for kind, url in urls.items()}
+        sleep(1)
+        for _ in range(PICK_UPS):
+            for kind, worker in idle.items():
+                sleep(PAUSE * random.uniform(1, 2))
+                start = monotonic()
+                asking[kind].enqueue()
+                waited[kind].append(worker.recv() - start)
+    return waited
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return 1000 * quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def _head(names: list[str]) -> None:
+    print("  " + " " * 18 + "".join(f"{name:>15}" for name in names) + f"{'ours/best other':>18}")
+
+
+def _row(label: str, values: list[float], *, more: bool) -> None:
+    """``more``: whether more is better. The ratio is how many times better ours is."""
+    ours, *others = values
+    ratio = ours / max(others) if more else min(others) / ours
+    told = "" if ratio >= 1 else "  not first"
+    print(f"  {label:<18}" + "".join(f"{value:>15,.2f}" for value in values) + f"{ratio:>18.2f}{told}")
+
+
+if __name__ == "__main__":
+    main()
