@@ -46,7 +46,9 @@ def main() -> None:
     sizes = (1, 8, 64) if asked.full else (1, 8)
     backlogs = (0, 100_000, 1_000_000) if asked.full else (0, 100_000)
     turns = 5 if asked.full else 3
-    print(f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}; ours/best other above 1: ours is first")
+    print(
+        f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}; ours/best other above 1: ours is first"
+    )
     for backend in CONTENDERS:
         with _server(backend, asked.folder) as place:
             for backlog in backlogs:
