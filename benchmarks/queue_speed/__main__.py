@@ -1,4 +1,4 @@
-"""The studio's queue beside huey, procrastinate and litequeue: throughput, latency, and time to pick up a job.
+"""The studio's queue beside huey, procrastinate and litequeue: throughput, latency, pick-up time.
 
 Run on an idle machine: ``python -m benchmarks.queue_speed [--full] [--folder data]``.
 """
@@ -32,7 +32,7 @@ CONTENDERS: dict[str, tuple[type[Contender], ...]] = {
 JOBS_A_TURN = 192
 PICK_UPS = 12
 PAUSE = 0.15
-"""Seconds between two pick-ups of different contenders, so that each is idle for about a second before its."""
+"""Seconds between two pick-ups of different contenders, so that each is idle for about a second before."""
 
 Urls = dict[type[Contender], str]
 
@@ -46,9 +46,8 @@ def main() -> None:
     sizes = (1, 8, 64) if asked.full else (1, 8)
     backlogs = (0, 100_000, 1_000_000) if asked.full else (0, 100_000)
     turns = 5 if asked.full else 3
-    print(
-        f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}; ours/best other above 1: ours is first"
-    )
+    print(f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}")
+    print("ours/best other above 1: ours is first")
     for backend in CONTENDERS:
         with _server(backend, asked.folder) as place:
             for backlog in backlogs:
