@@ -17,6 +17,7 @@ import db
 from jobs.artifacts import ArtifactStore
 from jobs.clock import utc_now
 from jobs.records import Job, JobState
+from tests.conftest import on_sqlite
 from tests.jobs.conftest import outcomes
 from tests.jobs.fast_executor import open_queue
 from tests.jobs.processes import executor, load, quick_settings, wait_until
@@ -94,6 +95,7 @@ def fill(file: Path) -> None:
             growing.write(bytes(4096))
 
 
+@on_sqlite
 def test_an_object_store_that_hangs_and_wakes_costs_no_job(
     object_store: ObjectStore, tmp_path: Path, database_url: str, log: Path
 ) -> None:
