@@ -23,7 +23,8 @@ Usage: ./set_up_env.sh [options]
   --stop           stop the running tmux session; executors hand their jobs back first
   --restart        let the running tmux session take over a new version: executor after executor, then the web app
   --install-only   install, start nothing
-  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium, PostgreSQL, systemd
+  --dev            install what the tests need too: requirements-dev.txt, tmux, chromium, PostgreSQL, systemd,
+                   faketime, iproute2
   --help           show this
 
 Environment: PYTHON names the interpreter (3.11 or newer) for the virtual environment, VENV_DIR its folder
@@ -94,6 +95,8 @@ install_all() {
         command -v chromium >/dev/null || apt_install chromium
         has_postgresql || apt_install postgresql
         command -v systemd-analyze >/dev/null || apt_install systemd
+        compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || apt_install faketime
+        [[ -x /usr/sbin/tc ]] || apt_install iproute2
     fi
 }
 

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 ASIDE = "aside"
 UPLOADS = "uploads"
@@ -239,10 +241,16 @@ class ArtifactStore:
         with self._explained("written"):
             for _ in range(_REMOVAL_ROUNDS):
                 with suppress(FileNotFoundError):  # another process removes it at the same time
-                    self._call("rm", path, recursive=True)
+                    self._remove(path)
                 if not self._is_there(path):
                     return
             raise PermissionError("what was removed is still there")
+
+    def _remove(self, path: str) -> None:
+        if isinstance(self._filesystem, LocalFileSystem):
+            shutil.rmtree(path, onerror=_unless_gone)
+        else:
+            self._call("rm", path, recursive=True)
 
     def _is_there(self, path: str) -> bool:
         try:
@@ -324,6 +332,12 @@ def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
             yield from _secrets_in(value)
         elif value and _SECRET.search(str(name)):
             yield str(value)
+
+
+def _unless_gone(_function: object, _path: str, error: tuple[Any, Any, Any]) -> None:
+    """Another process may remove the same files at the same time: go on with the next."""
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]
 
 
 def _parent(path: str) -> str:

@@ -4,10 +4,12 @@ import contextlib
 import json
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sysconfig
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,16 @@ class ObjectStore:
         for port in self._ports:  # beside each port for RPC it leaves a socket
             for left in Path("/tmp").glob(f"seaweedfs-*{port}*.sock"):
                 left.unlink()
+
+    @contextlib.contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It stands still for the time of the block: connections are accepted, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _command(self) -> list[str]:
         s3, s3_rpc, master, master_rpc, volume, volume_rpc, filer, filer_rpc = self._ports

@@ -40,6 +40,7 @@ class Cluster:
         self._user = _ordinary_user()
         self._lasting = lasting
         self.port = _free_port()
+        self.socket = folder / f".s.PGSQL.{self.port}"
 
     def create(self) -> None:
         """Lay the server's files."""
@@ -52,7 +53,7 @@ class Cluster:
         settings = {
             "port": self.port,
             "listen_addresses": "'127.0.0.1'",
-            "unix_socket_directories": "''",
+            "unix_socket_directories": f"'{self._folder}'",
             "max_connections": 120,
             "shared_buffers": "'32MB'",
         }

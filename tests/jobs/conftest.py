@@ -119,12 +119,15 @@ def succeed(queue: Queue, ask: Callable[..., Job], store: ArtifactStore) -> Call
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, or as many as a test asks for."""
+    megabytes = getattr(request, "param", 1)
     folder = tmp_path / "small disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
     )
     if mounted.returncode != 0:
         pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")

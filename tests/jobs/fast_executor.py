@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +54,7 @@ def paint(job: Job, resume: bytes | None) -> Generator[FastFrame, None, None]:
         yield FastFrame(image, step, steps, {"mean": float(field.mean())}, lambda: dump(step, field))  # noqa: B023
         if "trouble" in job.parameters and step >= steps // 2:
             get_into(job.parameters["trouble"])
-        time.sleep(job.parameters.get("pause", 0.01))
+        threading.Event().wait(job.parameters.get("pause", 0.01))  # libfaketime breaks time.sleep
 
 
 def get_into(trouble: str) -> None:

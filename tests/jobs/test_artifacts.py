@@ -93,6 +93,20 @@ def test_deleting_a_job_spares_the_others(store: ArtifactStore) -> None:
     assert (store.exists(gone), store.exists(kept)) == (False, True)
 
 
+def test_many_may_remove_a_job_at_the_same_time(tmp_path: Path) -> None:
+    """As idle executors do when one ended; each is told that it is gone."""
+    store = ArtifactStore(str(tmp_path))
+    frames = tmp_path / "jobs" / "job1" / "frames"
+    frames.mkdir(parents=True)
+    for number in range(5000):
+        (frames / f"{number:06d}.png").touch()
+
+    with ThreadPoolExecutor(4) as crew:
+        assert list(crew.map(store.delete_job, ["job1"] * 4)) == [None] * 4
+
+    assert files(tmp_path) == []
+
+
 @everywhere
 def test_folders_of_a_job_are_deleted_alone(store: ArtifactStore) -> None:
     frame, picture = store.publish("job1", "frames/1.png", b""), store.publish("job1", "picture.png", b"")
