@@ -65,7 +65,7 @@ def _copy(asked: argparse.Namespace) -> int:
     stores = [Store(url) for url in (asked.artifacts_from, asked.artifacts_to) if url is not None]
     migrate(asked.source)
     migrate(asked.target)
-    source, target = open_engine(asked.source), open_engine(asked.target)
+    source, target = (open_engine(url, answer_seconds=None) for url in (asked.source, asked.target))
     try:
         tables = _copy_rows(source, target)
         files = _copy_files(*stores) if stores else []

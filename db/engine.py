@@ -12,9 +12,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidatePoolError, TimeoutError
 
 from db import errors
+from db.patience import PatientConnection
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for another writer before the database counts as locked."""
+
+ANSWER_SECONDS = 30.0
+"""How long PostgreSQL may take for one answer before it counts as gone, though its machine is there."""
 
 SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
 """SQLite's setting for writes that outlive a power cut, and for those that need not."""
@@ -40,17 +44,29 @@ _POSTGRESQL = {
 """A server that answers nothing, not even signs of life, for 15 seconds counts as gone."""
 
 
-def open_engine(url: str, *, busy_seconds: float = BUSY_SECONDS) -> Engine:
+def open_engine(
+    url: str, *, busy_seconds: float = BUSY_SECONDS, answer_seconds: float | None = ANSWER_SECONDS
+) -> Engine:
     """Open a database by its SQLAlchemy URL; it must have been through ``migrate``.
+
+    Args:
+        url: on PostgreSQL it may set what the driver is given, such as ``connect_timeout``, and
+            ``answer_seconds``, and has the last word.
+        busy_seconds: how long a statement waits for another writer.
+        answer_seconds: how long it waits for PostgreSQL's answer; None for as long as it takes.
 
     Raises:
         DatabaseError: the URL names no database that can be reached.
     """
     try:
         address = make_url(url)
-        arguments = _postgresql(address, busy_seconds) if address.get_backend_name() == "postgresql" else {}
+        arguments = (
+            _postgresql(address, busy_seconds, answer_seconds)
+            if address.get_backend_name() == "postgresql"
+            else {}
+        )
         engine = create_engine(address, pool_reset_on_return=None, connect_args=arguments)
-    except (ArgumentError, ImportError) as error:
+    except (ArgumentError, ImportError, ValueError) as error:
         raise errors.unopenable(url, str(error)) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, busy_seconds)
@@ -121,13 +137,21 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
-def _postgresql(address: URL, busy_seconds: float) -> dict[str, Any]:
+def _postgresql(address: URL, busy_seconds: float, answer_seconds: float | None) -> dict[str, Any]:
     """What the driver is given beside the address, which has the last word."""
     usual = {**_POSTGRESQL, "options": f"-c lock_timeout={int(busy_seconds * 1000)}"}
-    return {name: value for name, value in usual.items() if name not in address.query}
+    asked = address.query.get("answer_seconds")
+    return {
+        **{name: value for name, value in usual.items() if name not in address.query},
+        "answer_seconds": answer_seconds if asked is None else float(cast(str, asked)),
+    }
 
 
 def _prepare_postgresql(engine: Engine) -> None:
+    @event.listens_for(engine, "do_connect")
+    def on_do_connect(_dialect: Any, _record: Any, arguments: list[Any], more: dict[str, Any]) -> Any:
+        return PatientConnection.connect(*arguments, **more)
+
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         connection.autocommit = True  # the driver begins nothing by itself; on_begin does

@@ -27,7 +27,7 @@ def migrate(url: str) -> None:
     Raises:
         DatabaseError: the database cannot be opened, is locked, read-only, or from a newer version.
     """
-    engine = open_engine(url)
+    engine = open_engine(url, answer_seconds=None)
     try:
         _make_folder(engine)
         config = Config()

@@ -39,7 +39,7 @@ MAY_IMPORT = {
 }
 TENSORS = {"torch", "torchvision", "transformers", "kornia", "safetensors"}
 PAGES_AND_TABLES = {"streamlit", "fastapi", "starlette", "sqlalchemy", "alembic", "fsspec"}
-LOADED_BY_NAME = {"authlib", "psycopg", "s3fs"}  # by Streamlit to sign in, SQLAlchemy, fsspec
+LOADED_BY_NAME = {"authlib", "s3fs"}  # by Streamlit to sign in, fsspec
 DISTRIBUTIONS = {module: canonicalize_name(names[0]) for module, names in packages_distributions().items()}
 WRITTEN = {"data", "runs", "artifacts", "res"}
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "base"}

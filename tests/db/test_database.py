@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 import db
 from db import tables
 from settings import ROOT
+from tests.jobs.black_hole import black_hole
 from tests.postgresql import Cluster, running_cluster
 
 
@@ -298,6 +299,30 @@ def test_a_writer_that_is_frozen_keeps_nobody_waiting(postgresql: str, cluster: 
         limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
 
     assert limit == "10s"
+
+
+def test_a_server_that_hangs_is_told_and_asked_again(cluster: Cluster, postgresql: str) -> None:
+    with black_hole(cluster.port) as way:
+        patience = {"answer_seconds": "0.3", "connect_timeout": "2"}
+        url = make_url(postgresql).set(port=way.port).update_query_dict(patience)
+        engine = db.open_engine(url.render_as_string(hide_password=False))
+        assert names(engine) == []
+
+        way.swallow()
+        for _ in range(2):  # on a connection that is there, and on a new one
+            with pytest.raises(db.DatabaseError, match="No server answers at postgresql"):
+                names(engine)
+        with pytest.raises(db.DatabaseError, match="No server"), db.writing(engine):
+            pass
+        way.heal()
+
+        assert names(engine) == []
+        engine.dispose()
+
+
+def test_patience_that_is_no_number_is_told(postgresql: str) -> None:
+    with pytest.raises(db.DatabaseError, match="cannot be opened .*'long'.*check database_url"):
+        db.open_engine(f"{postgresql}?answer_seconds=long")
 
 
 @pytest.mark.parametrize(
