@@ -77,7 +77,8 @@ def value_of(details: Locator, name: str) -> str:
 
 
 def expect_picture(place: Locator, prompt: str) -> None:
-    picture = place.get_by_role("img", name=prompt, exact=True)
+    """The finished one: a live frame, which says the same of itself, is not in the gallery yet."""
+    picture = place.locator("img.still").and_(place.get_by_role("img", name=prompt, exact=True))
     expect(picture).to_be_visible()
     expect_loaded(picture)
 
