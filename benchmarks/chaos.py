@@ -21,6 +21,11 @@ longest; every promise was kept:
     half-written files swept                   3               6
     seconds from a kill to the next start      median 7.5      median 2.9     (a lease: 1.5)
     jobs drawn a minute                        24              33
+
+Ten minutes on PostgreSQL, the machine as busy: 42 kills of the database, 84 of executors, 17 of the web
+server, 25 executors frozen; 564 jobs acknowledged, 573 found, 266 drawn (in up to 7 attempts) and like those
+drawn in peace, 307 cancelled, none failed; 3.7 seconds from a kill to the next start (median). Every promise
+was kept.
 """
 
 import argparse
