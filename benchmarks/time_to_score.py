@@ -2,14 +2,16 @@
 
 ``python -m benchmarks.time_to_score [--steps 500] [--prompts 20]`` draws held-out prompts with the shipped
 weights. By the book is the loop of ``guided_step``: from random codes, 32 cutouts one by one, Adam at 0.1,
-float32. Ours begins where the prior does. A float32 CLIP scores whole pictures, and the judge, which guidance
-never saw, reads the attributes that the prompt names. Ours has arrived at the first frame from which on its
-mean score and its mean share of attributes are by the book's last or above. Bar: 8 times sooner.
+float32; its time is that of its fastest tenth of steps, so that other work is not held against it. Ours
+begins where the prior does. A float32 CLIP scores whole pictures, and the judge, which guidance never saw,
+reads the attributes that the prompt names. Ours has arrived at the first frame from which on its mean score
+and its mean share of attributes are by the book's last or above. Bar: 8 times sooner.
 """
 
 import argparse
 import time
 from dataclasses import dataclass
+from statistics import quantiles
 
 import torch
 from torch import Tensor
@@ -53,11 +55,8 @@ def main() -> None:
     clip = Clip.load(SANDBOX / "clip", "cpu", torch.float32)
     mine = draw_ours(pairs, given)
     book = draw_by_the_book(pairs, options.steps, clip)
-    (wanted_score, wanted_share), *_ = judged(book, pairs, clip)
-    print(f"by the book: score {wanted_score:.3f}, attributes {wanted_share:.1%}, {book.seconds[-1]:.1f} s")
-    results = judged(mine, pairs, clip)
-    for seconds, (score, share) in zip(mine.seconds, results, strict=True):
-        print(f"ours: {seconds:6.2f} s  score {score:.3f}, attributes {share:.1%}")
+    wanted_score, wanted_share = told("by the book", book, pairs, clip)[-1]
+    results = told("ours", mine, pairs, clip)
     good = [score >= wanted_score and share >= wanted_share for score, share in results]
     arrived = next((at for at in range(len(good)) if all(good[at:])), None)
     if arrived is None:
@@ -65,6 +64,14 @@ def main() -> None:
     else:
         ratio = book.seconds[-1] / mine.seconds[arrived]
         print(f"ours is there after {mine.seconds[arrived]:.2f} s: {ratio:.1f} times sooner")
+
+
+def told(name: str, way: Way, pairs: Pairs, clip: Clip) -> list[tuple[float, float]]:
+    """What ``judged`` gives, printed."""
+    results = judged(way, pairs, clip)
+    for seconds, (score, share) in zip(way.seconds, results, strict=True):
+        print(f"{name}: {seconds:6.2f} s  score {score:.3f}, attributes {share:.1%}")
+    return results
 
 
 def draw_ours(pairs: Pairs, given: dict[str, str]) -> Way:
@@ -85,21 +92,24 @@ def draw_ours(pairs: Pairs, given: dict[str, str]) -> Way:
 
 
 def draw_by_the_book(pairs: Pairs, steps: int, clip: Clip) -> Way:
-    """The last picture of each prompt."""
+    """The pictures after each quarter of the steps."""
     vqgan = load_vqgan(SANDBOX / "vqgan.yaml", SANDBOX / "vqgan.safetensors")
     original = load_clip(SANDBOX / "clip").model
     original.set_attn_implementation("sdpa")
-    pictures, began = [], time.perf_counter()
-    for number, (_, caption) in enumerate(tqdm(pairs, "by the book", leave=False)):
+    quarters = [steps * quarter // 4 for quarter in range(1, 5)]
+    runs, each = [], []
+    for number, (_, caption) in enumerate(tqdm(pairs, "by the book")):
         torch.manual_seed(number)
         grid = (SIDE // vqgan.downsampling,) * 2
         latent = random_codes(vqgan, grid, torch.Generator().manual_seed(number))
         step = book_step(vqgan, original, clip.encode_text([caption.text]), latent, SIDE)
+        pictures = []
         for _ in range(steps):
-            picture = step()
-        pictures.append(picture)
-    seconds = (time.perf_counter() - began) / len(pairs)
-    return Way(torch.cat(pictures)[None], [seconds])
+            began = time.perf_counter()
+            pictures.append(step())
+            each.append(time.perf_counter() - began)
+        runs.append(torch.stack([pictures[quarter - 1] for quarter in quarters]))
+    return Way(torch.cat(runs, 1), [quarter * quantiles(each, n=10)[0] for quarter in quarters])
 
 
 @torch.no_grad()

@@ -50,7 +50,6 @@ def _forming(job_id: str, *, mine: bool) -> None:
     house = studio.current()
     job = house.queue.get(job_id)
     if job.state.is_final:
-        st.empty()  # a click that waits is served here: folded into the rerun, it would forget its page
         st.rerun()
     with st.container(key=f"head-{job.id}", horizontal=True):
         _headline(job)

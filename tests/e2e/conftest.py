@@ -11,11 +11,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from sqlalchemy import func, select
+
+import db
+from db.tables import SUCCEEDED, jobs
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = [
@@ -57,6 +62,29 @@ class RunningStudio:
     def wait_until_up(self) -> None:
         wait_for(lambda: self._web.poll() is not None or _answers(f"{self.url}/_stcore/health"))
         assert self._web.poll() is None, (self.folder / "web.log").read_text()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The web process stands still for the time of the block."""
+        self._web.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._web.send_signal(signal.SIGCONT)
+
+    def wait_for_finished(self, prompt: str, times: int) -> None:
+        """Ask the database, which answers also while the web process stands still."""
+        done = select(func.count()).select_from(jobs).where(jobs.c.prompt == prompt, SUCCEEDED)
+        engine = db.open_engine(f"sqlite:///{self.folder}/studio.db")
+
+        def arrived() -> bool:
+            with db.reading(engine) as connection:
+                return connection.execute(done).scalar_one() >= times
+
+        try:
+            wait_for(arrived)
+        finally:
+            engine.dispose()
 
     def files_mapped_by_the_web_process(self) -> str:
         return Path(f"/proc/{self._web.pid}/maps").read_text()

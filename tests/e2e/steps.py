@@ -46,17 +46,8 @@ def number(page: Page, label: str) -> Locator:
 
 
 def visit(page: Page, title: str) -> None:
-    """Clicks again where nothing came of it: a page that draws itself anew may forget a click."""
-    heading = page.get_by_role("heading", level=1, name=title)
-
-    def arrived() -> bool:
-        page.locator(".st-key-masthead").get_by_role("link", name=title).click()
-        with suppress(TimeoutError):
-            heading.wait_for(timeout=20_000)
-            return True
-        return False
-
-    wait_for(arrived)
+    page.locator(".st-key-masthead").get_by_role("link", name=title).click()
+    expect(page.get_by_role("heading", level=1, name=title)).to_be_visible()
 
 
 def open_details(page: Page, prompt: str) -> None:
