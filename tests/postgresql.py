@@ -83,7 +83,8 @@ class Cluster:
                 process.kill()
         while any(map(_lives, family)):
             time.sleep(0.01)
-        lock.unlink()  # it would take the dead, as long as nobody has buried them, for alive
+        for left in (lock, self.socket.with_name(f"{self.socket.name}.lock")):
+            left.unlink(missing_ok=True)  # they would take the dead, until somebody has buried them, for alive
 
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         """The address of a database, straight or by way of a proxy's ``port``."""

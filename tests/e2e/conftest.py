@@ -91,8 +91,7 @@ class RunningStudio:
 
     def start_executor(self) -> None:
         name = f"executor-{len(self._executors)}.log"
-        gently = ["nice", "-n", "10"]  # so that pages and browser stay quick beside it
-        self._executors.append(self._start([*gently, sys.executable, "job_executor.py"], name))
+        self._executors.append(self._start([sys.executable, "job_executor.py"], name))
 
     def stop_executors(self) -> None:
         for process in self._executors:

@@ -121,7 +121,7 @@ def test_a_clock_that_jumps_under_an_executor_costs_no_job(
     """Another executor, whose clock is right, takes nothing from it."""
     studio = Studio(quick_settings(tmp_path, f"database_url={database_url}", "queue.lease_seconds=20"))
     clock = tmp_path / "clock"
-    long_one = studio.ask(steps=2000, pause=0.02)
+    long_one = studio.ask(steps=20_000, pause=0.02)
     with ExitStack() as stack:
         with monkeypatch.context() as environment:
             for name, value in told_the_time_by(clock).items():

@@ -1,3 +1,4 @@
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -41,6 +42,12 @@ from weights.store import Store
 RULES = Rules(Openness.OWN_MACHINE)
 LIMIT = 5
 """How many waiting jobs a person may have here."""
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit's ``AppTest`` leaves a script of its own as the main module, which spawned processes run."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture

@@ -497,7 +497,8 @@ def test_who_asks_too_often_waits(open_studio: Open) -> None:
     assert [client.get("/api/queue").status_code for _ in range(4)] == [200, 200, 200, 429]
     assert another(client).get("/api/queue").status_code == 200
     refused = client.get("/api/queue")
-    assert (refused.status_code, refused.headers["retry-after"]) == (429, "20")
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 20
 
 
 def test_many_cookies_at_one_address_are_one(open_studio: Open) -> None:
