@@ -84,7 +84,7 @@ class Cluster:
         while any(map(_lives, family)):
             time.sleep(0.01)
         for left in (lock, self.socket.with_name(f"{self.socket.name}.lock")):
-            left.unlink(missing_ok=True)  # they would take the dead, until somebody has buried them, for alive
+            left.unlink(missing_ok=True)  # the dead would pass for alive until somebody has buried them
 
     def url(self, database: str = "postgres", *, port: int | None = None) -> str:
         """The address of a database, straight or by way of a proxy's ``port``."""

@@ -22,7 +22,7 @@ from jobs.records import Counts, Job, JobState
 from tests.jobs.fast_executor import open_executor, open_queue
 from tests.jobs.processes import executor, load, quick_settings, start_executor, wait_until
 
-JOBS = 200
+JOBS = 120
 SEEDS = 8
 EXECUTORS = 3
 
@@ -103,7 +103,7 @@ def test_a_result_is_published_once_though_executors_are_killed(
     assert Counter(job.state for job in ended) == {JobState.SUCCEEDED: JOBS}
     assert max(Counter(re.findall(r"job (\w+): finished", log.read_text())).values()) == 1
     assert all(published(job, store) == undisturbed(job) for job in ended)
-    assert kills >= 10
+    assert kills >= 6
     assert any(job.attempts > 1 for job in ended), "no kill hit a job"
 
 
