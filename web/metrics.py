@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from db import DatabaseError
-from jobs.figures import Figures, Quantiles
+from jobs.figures import Figures, Memory, Quantiles
 from jobs.records import ExecutorStatus
 from jobs.tallies import CAUSES, Name
 from web import studio
@@ -142,18 +142,19 @@ def _by_generator(name: str, about: str, found: Mapping[str, Quantiles]) -> Metr
 
 
 def _resident(figures: Figures) -> Metric:
-    about = "Memory that an executor's process holds."
-    gauge = GaugeMetricFamily("studio_executor_resident_bytes", about, labels=["executor", "device"])
-    for memory in figures.memory:
-        gauge.add_metric([memory.executor, memory.device], memory.resident)
-    return gauge
+    held = {memory: memory.resident for memory in figures.memory}
+    return _by_executor("studio_executor_resident_bytes", "Memory that an executor's process holds.", held)
 
 
 def _free(figures: Figures) -> Metric:
-    about = "Memory that a job may take at an executor."
-    gauge = GaugeMetricFamily("studio_executor_free_bytes", about, labels=["executor", "device"])
-    for memory in figures.memory:
-        gauge.add_metric([memory.executor, memory.device], memory.free)
+    free = {memory: memory.free for memory in figures.memory}
+    return _by_executor("studio_executor_free_bytes", "Memory that a job may take at an executor.", free)
+
+
+def _by_executor(name: str, about: str, found: Mapping[Memory, int]) -> Metric:
+    gauge = GaugeMetricFamily(name, about, labels=["executor", "device"])
+    for memory, size in found.items():
+        gauge.add_metric([memory.executor, memory.device], size)
     return gauge
 
 
