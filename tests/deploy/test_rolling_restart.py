@@ -28,7 +28,7 @@ JOBS = 30
 SEEDS = 5
 STEPS = 20
 EXECUTORS = 3
-WHAT_AN_EXECUTOR_IS_MADE_OF = ("db", "jobs", "settings.py", "config.yaml")
+WHAT_AN_EXECUTOR_IS_MADE_OF = ("db", "jobs", "logs.py", "settings.py", "config.yaml")
 
 Process = subprocess.Popen[bytes]
 
@@ -74,13 +74,15 @@ def test_a_new_version_replaces_executors_at_work_and_the_web_server_and_every_j
     with ended_processes() as started, web_server(arguments, tmp_path) as web:
         old = [start(ROOT, arguments, log, started) for _ in range(EXECUTORS)]
         web.stop()
+        new = []
         for executor in old:
-            start(new_version, arguments, log, started)
+            new.append(start(new_version, arguments, log, started))
             wait_until(lambda e=executor: ended_at_work(queue, e), "the executor is ended at its work")
             assert executor.wait(timeout=60) == 0
         web.start()
         web.wait_until_it_answers()
-        wait_until(lambda: all(queue.get(job.id).state.is_final for job in jobs), "all jobs have ended")
+        wait_until(lambda: all_ended(queue, jobs) or any_ended(new), "all jobs have ended")
+        assert not any_ended(new), log.read_text()
 
     ended = [queue.get(job.id) for job in jobs]
     outcomes = re.findall(r"job (\w+): (finished|handed back)", log.read_text())
@@ -91,6 +93,14 @@ def test_a_new_version_replaces_executors_at_work_and_the_web_server_and_every_j
     store = ArtifactStore(load(arguments).artifact_url)
     undisturbed = drawn_undisturbed(tmp_path / "undisturbed")
     assert all(published(job, store) == undisturbed[job.parameters["seed"]] for job in ended)
+
+
+def all_ended(queue: Queue, jobs: list[Job]) -> bool:
+    return all(queue.get(job.id).state.is_final for job in jobs)
+
+
+def any_ended(executors: list[Process]) -> bool:
+    return any(executor.poll() is not None for executor in executors)
 
 
 @contextmanager
