@@ -1,13 +1,15 @@
 """Opens databases; every statement of the house runs inside ``reading`` or ``writing``."""
 
+import random
 import select
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidatePoolError, TimeoutError
 
@@ -23,6 +25,9 @@ ANSWER_SECONDS = 30.0
 SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
 """SQLite's setting for writes that outlive a power cut, and for those that need not."""
 
+_AGAIN_SECONDS = (0.0005, 0.002)
+"""How soon a writer tries again for SQLite's lock. SQLite itself would sleep for up to 0.1 seconds."""
+
 _IDLE_WRITER = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
 """A writer frozen on its way loses its transaction, so that nobody waits for its locks."""
 
@@ -32,6 +37,9 @@ _BEGIN = {
     "passing": f"BEGIN; {_IDLE_WRITER}; SET LOCAL synchronous_commit = off",
 }
 """How PostgreSQL is told in one message what is to come."""
+
+_COMMIT_AND_TELL = "COMMIT; SELECT set_config('synchronous_commit', 'off', true), pg_notify('{channel}', '')"
+"""Those that notify are committed one by one: the second transaction, which does, waits for no disk."""
 
 _POSTGRESQL = {
     "application_name": "studio",
@@ -98,6 +106,40 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
         yield connection
 
 
+@dataclass(frozen=True)
+class Direct:
+    """A transaction for prepared statements only; it looks like SQLAlchemy's connection to them."""
+
+    dialect: Dialect
+    connection: Any
+    info: dict[Any, Any]
+
+
+@contextmanager
+def writing_directly(engine: Engine, *, lasting: bool = True) -> Iterator[Direct]:
+    """``writing`` for the busiest ways, without what SQLAlchemy's connection costs."""
+    writes = "lasting" if lasting else "passing"
+    begin = _begin_sqlite if engine.dialect.name == "sqlite" else _begin_postgresql
+    with _explained(engine):
+        pooled = engine.raw_connection()
+        driver: Any = pooled.driver_connection
+        try:
+            begin(driver, pooled.info, writes)
+            yield Direct(engine.dialect, driver, pooled.info)
+            _tell(driver, pooled.info)
+            driver.commit()
+        except BaseException:
+            _give_up(pooled)
+            raise
+        finally:
+            pooled.close()
+
+
+def tell(connection: Connection | Direct, channel: str) -> None:
+    """Notify PostgreSQL's channel as soon as the transaction is committed."""
+    connection.info["tells"] = channel
+
+
 def _writer(engine: Engine, lasting: bool) -> Connection:
     return engine.connect().execution_options(writes="lasting" if lasting else "passing")
 
@@ -115,7 +157,8 @@ def _explained(engine: Engine) -> Iterator[None]:
 
 def _prepare_sqlite(engine: Engine, busy_seconds: float) -> None:
     @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
+    def on_connect(connection: Any, record: Any) -> None:
+        record.info["busy_seconds"] = busy_seconds
         connection.isolation_level = None  # the driver begins nothing by itself; on_begin does
         connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -126,15 +169,34 @@ def _prepare_sqlite(engine: Engine, busy_seconds: float) -> None:
         writes = connection.get_execution_options().get("writes")
         if writes is None:
             _driver(connection).execute("BEGIN")
+        else:
+            _begin_sqlite(_driver(connection), connection.info, writes)
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _begin_sqlite(driver: sqlite3.Connection, info: dict[Any, Any], writes: str) -> None:
+    if info.get("flushes") != SYNCHRONOUS[writes]:
+        driver.execute(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
+        info["flushes"] = SYNCHRONOUS[writes]
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        _take_write_lock(driver, time.monotonic() + info["busy_seconds"])
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {int(info['busy_seconds'] * 1000)}")
+
+
+def _take_write_lock(driver: sqlite3.Connection, deadline: float) -> None:
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
             return
-        if connection.info.get("flushes") != SYNCHRONOUS[writes]:
-            _driver(connection).execute(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
-            connection.info["flushes"] = SYNCHRONOUS[writes]
-        _driver(connection).execute("BEGIN IMMEDIATE")
-
-
-def _driver(connection: Connection) -> sqlite3.Connection:
-    return cast(sqlite3.Connection, connection.connection.driver_connection)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(*_AGAIN_SECONDS))
 
 
 def _postgresql(address: URL, busy_seconds: float, answer_seconds: float | None) -> dict[str, Any]:
@@ -164,7 +226,29 @@ def _prepare_postgresql(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes")
-        cast(Any, connection.connection.driver_connection).execute(_BEGIN[writes], prepare=False)
+        _begin_postgresql(_driver(connection), connection.info, writes)
+
+    @event.listens_for(engine, "commit")
+    def on_commit(connection: Connection) -> None:
+        _tell(_driver(connection), connection.info)
+
+
+def _begin_postgresql(driver: Any, info: dict[Any, Any], writes: str | None) -> None:
+    info.pop("tells", None)
+    driver.execute(_BEGIN[writes], prepare=False)
+
+
+def _tell(driver: Any, info: dict[Any, Any]) -> None:
+    """Commit already, where somebody is to be told of it."""
+    if channel := info.pop("tells", None):
+        driver.execute(_COMMIT_AND_TELL.format(channel=channel), prepare=False)
+
+
+def _give_up(pooled: PoolProxiedConnection) -> None:
+    try:
+        pooled.rollback()
+    except Exception:
+        pooled.invalidate()
 
 
 def _has_spoken(socket: int) -> bool:

@@ -15,7 +15,7 @@ one after the other, and never wait for each other.
 
 from sqlalchemy import ColumnElement, Connection, String, Update, and_, bindparam, func, select, update
 
-from db import Prepared
+from db import Direct, Prepared
 from db.tables import ACTIVE, WAITING, jobs, lines
 from jobs.rows import upsert
 
@@ -46,7 +46,7 @@ _SERVE = Prepared(
 _ENTER = Prepared(select(func.pg_advisory_xact_lock(_LINES, _SUBMITTER_HASH).label("entered")))
 
 
-def enter_line(connection: Connection, submitter: str) -> None:
+def enter_line(connection: Connection | Direct, submitter: str) -> None:
     """Have the submitter's lines for oneself until the end of the transaction.
 
     On SQLite every writer has the whole database for itself already.
@@ -55,25 +55,25 @@ def enter_line(connection: Connection, submitter: str) -> None:
         _ENTER.run(connection, {"submitter": submitter})
 
 
-def give_turn(connection: Connection, submitter: str, priority: int) -> int:
+def give_turn(connection: Connection | Direct, submitter: str, priority: int) -> int:
     """The turn of ``submitter``'s next job."""
     who = {"priority": priority, "submitter": submitter}
-    newest = _TURNS.run(connection, who).rows[0]
+    newest = _TURNS.run(connection, who)[0]
     newcomers = (newest["served"] or 0) + 1
     turn = newcomers if newest["given"] is None else max(newest["given"] + _APART, newcomers)
     upsert(connection, lines, who, {"given": turn})
     return turn
 
 
-def serve(connection: Connection, submitter: str, priority: int, turn: int) -> None:
+def serve(connection: Connection | Direct, submitter: str, priority: int, turn: int) -> None:
     """Note that the job of that turn has started."""
     _SERVE.run(connection, {"in_priority": priority, "of_submitter": submitter, "turn": turn})
 
 
-def serve_in_order(connection: Connection, submitter: str, priority: int, turn: int) -> None:
+def serve_in_order(connection: Connection | Direct, submitter: str, priority: int, turn: int) -> None:
     """Note that the job of that turn has started, perhaps before others of its submitter's line."""
     left_out = {"in_priority": priority, "of_submitter": submitter, "turn": turn}
-    moved = [row["turn"] for row in _MOVE_BACK.run(connection, left_out).rows]
+    moved = [row["turn"] for row in _MOVE_BACK.run(connection, left_out)]
     serve(connection, submitter, priority, min(moved) - _APART if moved else turn)
 
 

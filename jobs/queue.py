@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import Prepared, reading, writing
+from db import Direct, Prepared, reading, writing, writing_directly
 from db.tables import ACTIVE, ENDED, LEFTOVER, RUNNING, WAITING, attempts, jobs, progress, results, switches
 from jobs import choosing, estimate, fairness
 from jobs.clock import Clock, Stopwatch, stopwatch, utc_now
@@ -117,7 +117,7 @@ _WAITING_OF = (
 _COUNT_WAITING = Prepared(select(func.count().label("waiting")).select_from(_WAITING_OF.subquery()))
 _HELD = and_(jobs.c.id == bindparam("held_id"), jobs.c.token == bindparam("held_token"))
 _RENEW = Prepared(update(jobs).where(_HELD).values(beats=jobs.c.beats + 1).returning(jobs.c.cancel_requested))
-_SUCCEED = Prepared(move(JobState.SUCCEEDED).where(_HELD))
+_SUCCEED = Prepared(move(JobState.SUCCEEDED).where(_HELD).returning(jobs.c.number))
 _FAIL = move(JobState.FAILED, error=bindparam("reason")).where(_HELD)
 _CANCEL_RUNNING = move(JobState.CANCELLED).where(_HELD)
 _CANCEL_WAITING = (
@@ -219,7 +219,7 @@ class Queue:
             self._new_job(generator, parameters, submitter, priority, needs_memory, now)
             for parameters in batch
         ]
-        with writing(self._engine) as connection:
+        with writing_directly(self._engine) as connection:
             fairness.enter_line(connection, submitter)
             self._check_waiting(connection, submitter, len(asked))
             for job in asked:
@@ -371,17 +371,18 @@ class Queue:
         With ``job_id`` lease that waiting job, out of turn and whatever it needs.
         """
         lease = {"by_executor": executor_id, "new_token": secrets.token_hex(8), "now": self._clock()}
-        with writing(self._engine, lasting=False) as connection:
-            if job_id is None:
+        if job_id is None:
+            with writing_directly(self._engine, lasting=False) as connection:
                 row = choosing.start(connection, lease, able, self._keep_weights)
-            else:
+        else:
+            with writing(self._engine, lasting=False) as connection:
                 _enter_line_of(connection, job_id)
                 row = choosing.start_chosen(connection, lease, job_id)
         return None if row is None else Claim(job_from(row), row["token"], row["checkpoint"])
 
     def heartbeat(self, claim: Claim) -> bool:
         """Renew the lease; True when cancelling was asked for. Raises LeaseLost."""
-        with writing(self._engine, lasting=False) as connection:
+        with writing_directly(self._engine, lasting=False) as connection:
             return self._renew(connection, claim)
 
     def record_progress(self, claim: Claim, news: Progress) -> bool:
@@ -397,7 +398,7 @@ class Queue:
             "history": news.history,
             "updated_at": news.updated_at,
         }
-        with writing(self._engine, lasting=False) as connection:
+        with writing_directly(self._engine, lasting=False) as connection:
             cancel_requested = self._renew(connection, claim)
             upsert(connection, progress, {"job_id": claim.job.id}, row)
         return cancel_requested
@@ -418,9 +419,9 @@ class Queue:
             "width": result.width,
             "height": result.height,
         }
-        with writing(self._engine) as connection:
+        with writing_directly(self._engine) as connection:
             held = {"held_id": claim.job.id, "held_token": claim.token, "now": self._clock()}
-            if _SUCCEED.run(connection, held).count == 0:
+            if not _SUCCEED.run(connection, held):
                 raise LeaseLost(claim)
             _ADD_RESULT.run(connection, row)
             _FORGET_FRAME.run(connection, {"held_id": claim.job.id})
@@ -511,14 +512,14 @@ class Queue:
             needs_memory=needs_memory,
         )
 
-    def _check_waiting(self, connection: Connection, submitter: str, more: int) -> None:
+    def _check_waiting(self, connection: Connection | Direct, submitter: str, more: int) -> None:
         who = {"asking": submitter, "limit": self._max_waiting}
-        waiting = _COUNT_WAITING.run(connection, who).rows[0]["waiting"]
+        waiting = _COUNT_WAITING.run(connection, who)[0]["waiting"]
         if waiting + more > self._max_waiting:
             raise TooManyWaiting(self._max_waiting, waiting)
 
-    def _renew(self, connection: Connection, claim: Claim) -> bool:
-        rows = _RENEW.run(connection, {"held_id": claim.job.id, "held_token": claim.token}).rows
+    def _renew(self, connection: Connection | Direct, claim: Claim) -> bool:
+        rows = _RENEW.run(connection, {"held_id": claim.job.id, "held_token": claim.token})
         if not rows:
             raise LeaseLost(claim)
         return bool(rows[0]["cancel_requested"])
