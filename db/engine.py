@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.engine import make_url
@@ -28,18 +28,20 @@ SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
 _AGAIN_SECONDS = (0.0005, 0.002)
 """How soon a writer tries again for SQLite's lock. SQLite itself would sleep for up to 0.1 seconds."""
 
-_IDLE_WRITER = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
-"""A writer frozen on its way loses its transaction, so that nobody waits for its locks."""
-
 _BEGIN = {
-    None: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    "lasting": f"BEGIN; {_IDLE_WRITER}",
-    "passing": f"BEGIN; {_IDLE_WRITER}; SET LOCAL synchronous_commit = off",
+    None: (
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
+    ),
+    "lasting": "BEGIN",
+    "passing": "BEGIN; SET LOCAL synchronous_commit = off",
 }
 """How PostgreSQL is told in one message what is to come."""
 
-_COMMIT_AND_TELL = "COMMIT; SELECT set_config('synchronous_commit', 'off', true), pg_notify('{channel}', '')"
-"""Those that notify are committed one by one: the second transaction, which does, waits for no disk."""
+_TELL = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
+"""Transactions that notify are committed one by one. So this one is its own, and waits for no disk."""
+
+_IDLE_WRITER_SECONDS = 10
+"""A writer frozen on its way loses its transaction after so long, so that nobody waits for its locks."""
 
 _POSTGRESQL = {
     "application_name": "studio",
@@ -117,17 +119,16 @@ class Direct:
 
 @contextmanager
 def writing_directly(engine: Engine, *, lasting: bool = True) -> Iterator[Direct]:
-    """``writing`` for the busiest ways, without what SQLAlchemy's connection costs."""
-    writes = "lasting" if lasting else "passing"
-    begin = _begin_sqlite if engine.dialect.name == "sqlite" else _begin_postgresql
+    """``writing`` for the busiest ways, without what SQLAlchemy's connection costs.
+
+    What is sent without asking for rows goes to PostgreSQL together with the next question, or at the end.
+    """
+    transaction = _sqlite_transaction if engine.dialect.name == "sqlite" else _postgresql_transaction
     with _explained(engine):
         pooled = engine.raw_connection()
-        driver: Any = pooled.driver_connection
         try:
-            begin(driver, pooled.info, writes)
-            yield Direct(engine.dialect, driver, pooled.info)
-            _tell(driver, pooled.info)
-            driver.commit()
+            with transaction(pooled.driver_connection, pooled.info, "lasting" if lasting else "passing"):
+                yield Direct(engine.dialect, pooled.driver_connection, pooled.info)
         except BaseException:
             _give_up(pooled)
             raise
@@ -201,7 +202,9 @@ def _take_write_lock(driver: sqlite3.Connection, deadline: float) -> None:
 
 def _postgresql(address: URL, busy_seconds: float, answer_seconds: float | None) -> dict[str, Any]:
     """What the driver is given beside the address, which has the last word."""
-    usual = {**_POSTGRESQL, "options": f"-c lock_timeout={int(busy_seconds * 1000)}"}
+    options = {"lock_timeout": busy_seconds, "idle_in_transaction_session_timeout": _IDLE_WRITER_SECONDS}
+    told = " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in options.items())
+    usual = {**_POSTGRESQL, "options": told}
     asked = address.query.get("answer_seconds")
     return {
         **{name: value for name, value in usual.items() if name not in address.query},
@@ -230,7 +233,9 @@ def _prepare_postgresql(engine: Engine) -> None:
 
     @event.listens_for(engine, "commit")
     def on_commit(connection: Connection) -> None:
-        _tell(_driver(connection), connection.info)
+        if "tells" in connection.info:
+            _driver(connection).execute("COMMIT")
+            _tell(_driver(connection), connection.info)
 
 
 def _begin_postgresql(driver: Any, info: dict[Any, Any], writes: str | None) -> None:
@@ -238,10 +243,27 @@ def _begin_postgresql(driver: Any, info: dict[Any, Any], writes: str | None) -> 
     driver.execute(_BEGIN[writes], prepare=False)
 
 
+@contextmanager
+def _postgresql_transaction(driver: Any, info: dict[Any, Any], writes: str) -> Iterator[None]:
+    info.pop("tells", None)
+    with driver.pipeline():
+        for statement in _BEGIN[writes].split("; "):
+            driver.execute(statement, prepare=True)
+        yield
+        driver.execute("COMMIT", prepare=True)
+        _tell(driver, info)
+
+
 def _tell(driver: Any, info: dict[Any, Any]) -> None:
-    """Commit already, where somebody is to be told of it."""
     if channel := info.pop("tells", None):
-        driver.execute(_COMMIT_AND_TELL.format(channel=channel), prepare=False)
+        driver.execute(_TELL, [channel], prepare=True)
+
+
+@contextmanager
+def _sqlite_transaction(driver: Any, info: dict[Any, Any], writes: str) -> Iterator[None]:
+    _begin_sqlite(driver, info, writes)
+    yield
+    driver.execute("COMMIT")
 
 
 def _give_up(pooled: PoolProxiedConnection) -> None:

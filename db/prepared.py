@@ -29,18 +29,25 @@ class Prepared:
     def run(self, connection: Connection | Direct, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Execute inside the connection's transaction; driver errors pass as they are.
 
-        Returns the rows by column name; none for a statement that returns none.
+        Returns the rows by column name.
         """
-        dialect = connection.dialect
-        if dialect.name not in self._compiled:
-            self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
-        compiled = self._compiled[dialect.name]
+        compiled = self._for(connection.dialect)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(compiled.sql, compiled.bound(values))
-            return [compiled.named(row) for row in cursor.fetchall()] if compiled.columns else []
+            return [compiled.named(row) for row in cursor.fetchall()]
         finally:
             cursor.close()
+
+    def send(self, connection: Connection | Direct, values: Mapping[str, Any]) -> None:
+        """Execute without asking for rows; what is wrong may be told as late as at the transaction's end."""
+        compiled = self._for(connection.dialect)
+        connection.connection.cursor().execute(compiled.sql, compiled.bound(values))
+
+    def _for(self, dialect: Dialect) -> "_Compiled":
+        if dialect.name not in self._compiled:
+            self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
+        return self._compiled[dialect.name]
 
 
 class _Compiled:

@@ -125,7 +125,7 @@ def _look_ahead(
     row = _first(_START_CHOSEN, connection, {**lease, "chosen": chosen["id"]})
     if row is not None and passed:
         for number in passed:
-            _PASS_OVER.run(connection, {"passed": number, "now": lease["now"]})
+            _PASS_OVER.send(connection, {"passed": number, "now": lease["now"]})
     return row
 
 

@@ -25,7 +25,7 @@ def upsert(
     connection: Connection | Direct, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
 ) -> None:
     """Insert the row, or set its ``values`` where one with that primary ``key`` is there."""
-    _upsert(connection.dialect.name, table, *values).run(connection, {**key, **values})
+    _upsert(connection.dialect.name, table, *values).send(connection, {**key, **values})
 
 
 def add(connection: Connection, table: Table, key: Mapping[str, Any], column: str, count: int) -> None:
