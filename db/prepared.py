@@ -5,21 +5,14 @@ thousand times a second notices.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Update
 from sqlalchemy.types import TypeEngine
 
+from db.engine import Direct
+
 Statement = Select[Any] | Insert | Update
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """``rows`` by column name, empty for a statement that returns none; ``count`` of the rows changed."""
-
-    rows: Sequence[dict[str, Any]]
-    count: int
 
 
 class Prepared:
@@ -33,19 +26,28 @@ class Prepared:
         self._columns = columns
         self._compiled: dict[str, _Compiled] = {}
 
-    def run(self, connection: Connection, values: Mapping[str, Any]) -> Outcome:
-        """Execute inside the connection's transaction; driver errors pass as they are."""
-        dialect = connection.dialect
-        if dialect.name not in self._compiled:
-            self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
-        compiled = self._compiled[dialect.name]
+    def run(self, connection: Connection | Direct, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Execute inside the connection's transaction; driver errors pass as they are.
+
+        Returns the rows by column name.
+        """
+        compiled = self._for(connection.dialect)
         cursor = connection.connection.cursor()
         try:
             cursor.execute(compiled.sql, compiled.bound(values))
-            rows = [compiled.named(row) for row in cursor.fetchall()] if compiled.columns else []
-            return Outcome(rows, cursor.rowcount)
+            return [compiled.named(row) for row in cursor.fetchall()]
         finally:
             cursor.close()
+
+    def send(self, connection: Connection | Direct, values: Mapping[str, Any]) -> None:
+        """Execute without asking for rows; what is wrong may be told as late as at the transaction's end."""
+        compiled = self._for(connection.dialect)
+        connection.connection.cursor().execute(compiled.sql, compiled.bound(values))
+
+    def _for(self, dialect: Dialect) -> "_Compiled":
+        if dialect.name not in self._compiled:
+            self._compiled[dialect.name] = _Compiled(self.statement, self._columns, dialect)
+        return self._compiled[dialect.name]
 
 
 class _Compiled:
@@ -55,12 +57,12 @@ class _Compiled:
         compiled = statement.compile(dialect=dialect, column_keys=columns)
         self.sql = str(compiled)
         self._positions = compiled.positiontup
-        self._fixed = compiled.params
-        self._to_driver = {
-            name: process
+        processes = {
+            name: _implementation(bind.type, dialect).bind_processor(dialect)
             for bind, name in compiled.bind_names.items()
-            if (process := _implementation(bind.type, dialect).bind_processor(dialect)) is not None
         }
+        names = compiled.params if self._positions is None else self._positions
+        self._given = [(name, compiled.params[name], processes[name]) for name in names]
         self.columns = [column.name for column in statement.exported_columns]
         self._from_driver = [
             (column.name, process)
@@ -69,10 +71,13 @@ class _Compiled:
         ]
 
     def bound(self, values: Mapping[str, Any]) -> Any:
-        given = {name: values.get(name, fixed) for name, fixed in self._fixed.items()}
-        for name, process in self._to_driver.items():
-            given[name] = process(given[name])
-        return given if self._positions is None else [given[name] for name in self._positions]
+        given = [
+            values.get(name, fixed) if process is None else process(values.get(name, fixed))
+            for name, fixed, process in self._given
+        ]
+        if self._positions is not None:
+            return given
+        return {name: value for (name, _, _), value in zip(self._given, given, strict=True)}
 
     def named(self, row: Sequence[Any]) -> dict[str, Any]:
         values = dict(zip(self.columns, row, strict=True))

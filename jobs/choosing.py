@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, or_, select, update
 
-from db import Prepared
+from db import Direct, Prepared
 from db.tables import WAITING, jobs, switches
 from jobs import fairness
 from jobs.moves import move
@@ -36,7 +36,7 @@ _START = move(
 
 
 def start(
-    connection: Connection, lease: Row, able: Capabilities, keep_weights: timedelta
+    connection: Connection | Direct, lease: Row, able: Capabilities, keep_weights: timedelta
 ) -> dict[str, Any] | None:
     """Start the job that is next for an executor that is ``able``; the job's row, None when there is none.
 
@@ -107,7 +107,7 @@ def choose(ahead: Sequence[Row], loaded: frozenset[str], now: datetime, keep: ti
 
 
 def _start_loaded(
-    connection: Connection, lease: Row, able: Capabilities, keep: timedelta
+    connection: Connection | Direct, lease: Row, able: Capabilities, keep: timedelta
 ) -> dict[str, Any] | None:
     """Start the next job whose weights are loaded; None where the fair order must hold."""
     row = _first(_start_next_if_loaded(able), connection, lease)
@@ -115,16 +115,17 @@ def _start_loaded(
 
 
 def _look_ahead(
-    connection: Connection, lease: Row, able: Capabilities, keep: timedelta
+    connection: Connection | Direct, lease: Row, able: Capabilities, keep: timedelta
 ) -> dict[str, Any] | None:
-    ahead = _waiting_ahead(able).run(connection, lease).rows
+    ahead: Sequence[Row] = _waiting_ahead(able).run(connection, lease)
     chosen = choose(ahead, able.loaded, lease["now"], keep)
     if chosen is None:
         return None
     passed = [row["number"] for row in ahead[: ahead.index(chosen)] if _is_new(row, lease["now"])]
     row = _first(_START_CHOSEN, connection, {**lease, "chosen": chosen["id"]})
     if row is not None and passed:
-        connection.execute(_pass_over(passed), {"now": lease["now"]})
+        for number in passed:
+            _PASS_OVER.send(connection, {"passed": number, "now": lease["now"]})
     return row
 
 
@@ -133,13 +134,8 @@ def _is_new(row: Row, now: datetime) -> bool:
     return row["passed_over_at"] is None or row["passed_over_at"] > now
 
 
-def _pass_over(numbers: Sequence[int]) -> Update:
-    there = select(jobs.c.number).where(WAITING, jobs.c.number.in_(numbers)).with_for_update(skip_locked=True)
-    return update(jobs).where(jobs.c.number.in_(there)).values(passed_over_at=bindparam("now"))
-
-
-def _first(statement: Prepared, connection: Connection, values: Row) -> dict[str, Any] | None:
-    rows = statement.run(connection, values).rows
+def _first(statement: Prepared, connection: Connection | Direct, values: Row) -> dict[str, Any] | None:
+    rows = statement.run(connection, values)
     return rows[0] if rows else None
 
 
@@ -160,6 +156,14 @@ _START_CHOSEN = Prepared(
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
+)
+
+
+_PASSED = select(jobs.c.number).where(WAITING, jobs.c.number == bindparam("passed"))
+_PASS_OVER = Prepared(
+    update(jobs)
+    .where(jobs.c.number.in_(_PASSED.with_for_update(skip_locked=True)))
+    .values(passed_over_at=bindparam("now"))
 )
 
 

@@ -13,9 +13,12 @@ Whoever changes a line says ``enter_line`` before anything else, so that two who
 one after the other, and never wait for each other.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import ColumnElement, Connection, String, Update, and_, bindparam, func, select, update
 
-from db import Prepared
+from db import Direct, Prepared
 from db.tables import ACTIVE, WAITING, jobs, lines
 from jobs.rows import upsert
 
@@ -25,12 +28,21 @@ _LINES = 1_818_848_883
 """Tells these locks of PostgreSQL from other programs'."""
 _SUBMITTER_HASH = func.hashtext(bindparam("submitter", type_=String))
 
+_WAITING = (
+    select(jobs.c.number)
+    .where(ACTIVE, WAITING, jobs.c.submitter == bindparam("submitter"))
+    .limit(bindparam("count_to"))
+)
 _NEWEST_SERVED = select(func.max(lines.c.served)).where(lines.c.priority == bindparam("priority"))
 _NEWEST_GIVEN = select(lines.c.given).where(
     lines.c.priority == bindparam("priority"), lines.c.submitter == bindparam("submitter")
 )
-_TURNS = Prepared(
-    select(_NEWEST_SERVED.scalar_subquery().label("served"), _NEWEST_GIVEN.scalar_subquery().label("given"))
+_LOOK = Prepared(
+    select(
+        select(func.count()).select_from(_WAITING.subquery()).scalar_subquery().label("waiting"),
+        _NEWEST_SERVED.scalar_subquery().label("served"),
+        _NEWEST_GIVEN.scalar_subquery().label("given"),
+    )
 )
 _SERVE = Prepared(
     update(lines)
@@ -46,41 +58,57 @@ _SERVE = Prepared(
 _ENTER = Prepared(select(func.pg_advisory_xact_lock(_LINES, _SUBMITTER_HASH).label("entered")))
 
 
-def enter_line(connection: Connection, submitter: str) -> None:
+@dataclass(frozen=True)
+class Line:
+    """How many jobs of a submitter wait, at any priority, and the turn of the next one at this priority."""
+
+    waiting: int
+    next_turn: int
+
+
+def enter_line(connection: Connection | Direct, submitter: str) -> None:
     """Have the submitter's lines for oneself until the end of the transaction.
 
     On SQLite every writer has the whole database for itself already.
     """
     if connection.dialect.name == "postgresql":
-        _ENTER.run(connection, {"submitter": submitter})
+        _ENTER.send(connection, {"submitter": submitter})
 
 
-def give_turn(connection: Connection, submitter: str, priority: int) -> int:
-    """The turn of ``submitter``'s next job."""
-    who = {"priority": priority, "submitter": submitter}
-    newest = _TURNS.run(connection, who).rows[0]
-    newcomers = (newest["served"] or 0) + 1
-    turn = newcomers if newest["given"] is None else max(newest["given"] + _APART, newcomers)
-    upsert(connection, lines, who, {"given": turn})
-    return turn
+def look(connection: Connection | Direct, submitter: str, priority: int, count_to: int) -> Line:
+    """The submitter's line as it stands, counted up to ``count_to``."""
+    who = {"priority": priority, "submitter": submitter, "count_to": count_to}
+    (found,) = _LOOK.run(connection, who)
+    newcomers = (found["served"] or 0) + 1
+    turn = newcomers if found["given"] is None else max(found["given"] + _APART, newcomers)
+    return Line(found["waiting"], turn)
 
 
-def serve(connection: Connection, submitter: str, priority: int, turn: int) -> None:
+def give_turns(
+    connection: Connection | Direct, submitter: str, priority: int, line: Line, count: int
+) -> Sequence[int]:
+    """The turns of the submitter's next ``count`` jobs."""
+    turns = range(line.next_turn, line.next_turn + _APART * count, _APART)
+    upsert(connection, lines, {"priority": priority, "submitter": submitter}, {"given": turns[-1]})
+    return turns
+
+
+def serve(connection: Connection | Direct, submitter: str, priority: int, turn: int) -> None:
     """Note that the job of that turn has started."""
-    _SERVE.run(connection, {"in_priority": priority, "of_submitter": submitter, "turn": turn})
+    _SERVE.send(connection, {"in_priority": priority, "of_submitter": submitter, "turn": turn})
 
 
-def serve_in_order(connection: Connection, submitter: str, priority: int, turn: int) -> None:
+def serve_in_order(connection: Connection | Direct, submitter: str, priority: int, turn: int) -> None:
     """Note that the job of that turn has started, perhaps before others of its submitter's line."""
     left_out = {"in_priority": priority, "of_submitter": submitter, "turn": turn}
-    moved = [row["turn"] for row in _MOVE_BACK.run(connection, left_out).rows]
+    moved = [row["turn"] for row in _MOVE_BACK.run(connection, left_out)]
     serve(connection, submitter, priority, min(moved) - _APART if moved else turn)
 
 
 def close_gap(connection: Connection, submitter: str, priority: int, turn: int) -> None:
     """A waiting job left: those behind it in its submitter's line move up."""
     line = {"in_priority": priority, "of_submitter": submitter}
-    _MOVE_UP.run(connection, {**line, "turn": turn})
+    _MOVE_UP.send(connection, {**line, "turn": turn})
     connection.execute(
         update(lines)
         .where(lines.c.submitter == submitter, lines.c.priority == priority)

@@ -33,7 +33,7 @@ from sqlalchemy import (
     update,
 )
 
-from db import Prepared, reading, writing
+from db import Direct, Prepared, reading, writing, writing_directly
 from db.tables import ACTIVE, ENDED, LEFTOVER, RUNNING, WAITING, attempts, jobs, progress, results, switches
 from jobs import choosing, estimate, fairness
 from jobs.clock import Clock, Stopwatch, stopwatch, utc_now
@@ -109,15 +109,9 @@ _ADD = Prepared(insert(jobs).inline(), columns=_GIVEN_AT_FIRST)
 _ADD_RESULT = Prepared(
     insert(results).inline(), columns=[column.name for column in results.c if column.server_default is None]
 )
-_WAITING_OF = (
-    select(jobs.c.number)
-    .where(ACTIVE, WAITING, jobs.c.submitter == bindparam("asking"))
-    .limit(bindparam("limit"))
-)
-_COUNT_WAITING = Prepared(select(func.count().label("waiting")).select_from(_WAITING_OF.subquery()))
 _HELD = and_(jobs.c.id == bindparam("held_id"), jobs.c.token == bindparam("held_token"))
 _RENEW = Prepared(update(jobs).where(_HELD).values(beats=jobs.c.beats + 1).returning(jobs.c.cancel_requested))
-_SUCCEED = Prepared(move(JobState.SUCCEEDED).where(_HELD))
+_SUCCEED = Prepared(move(JobState.SUCCEEDED).where(_HELD).returning(jobs.c.number))
 _FAIL = move(JobState.FAILED, error=bindparam("reason")).where(_HELD)
 _CANCEL_RUNNING = move(JobState.CANCELLED).where(_HELD)
 _CANCEL_WAITING = (
@@ -219,12 +213,11 @@ class Queue:
             self._new_job(generator, parameters, submitter, priority, needs_memory, now)
             for parameters in batch
         ]
-        with writing(self._engine) as connection:
+        with writing_directly(self._engine) as connection:
             fairness.enter_line(connection, submitter)
-            self._check_waiting(connection, submitter, len(asked))
-            for job in asked:
-                turn = fairness.give_turn(connection, submitter, priority)
-                _ADD.run(connection, _row_of(job, turn))
+            turns = self._give_turns(connection, submitter, priority, len(asked))
+            for job, turn in zip(asked, turns, strict=True):
+                _ADD.send(connection, _row_of(job, turn))
             wake(connection)
         return asked
 
@@ -243,9 +236,8 @@ class Queue:
             job = _get(connection, job_id)
             if job.state is not JobState.FAILED or job.finished_at is None:
                 raise NotFailed(job)
-            self._check_waiting(connection, job.submitter, 1)
+            (turn,) = self._give_turns(connection, job.submitter, job.priority, 1)
             archive(connection, asked, AttemptOutcome.GIVEN_UP, job.error, job.finished_at)
-            turn = fairness.give_turn(connection, job.submitter, job.priority)
             connection.execute(_ASK_AGAIN.where(asked), {"new_turn": turn})
             connection.execute(delete(progress).where(progress.c.job_id == job_id))
             wake(connection)
@@ -356,7 +348,7 @@ class Queue:
             if left is not None:
                 fairness.close_gap(connection, *left)
                 wake(connection)
-                _FORGET_FRAME.run(connection, {"held_id": job_id})
+                _FORGET_FRAME.send(connection, {"held_id": job_id})
             else:
                 connection.execute(
                     update(jobs).where(jobs.c.id == job_id, RUNNING).values(cancel_requested=True)
@@ -371,17 +363,18 @@ class Queue:
         With ``job_id`` lease that waiting job, out of turn and whatever it needs.
         """
         lease = {"by_executor": executor_id, "new_token": secrets.token_hex(8), "now": self._clock()}
-        with writing(self._engine, lasting=False) as connection:
-            if job_id is None:
+        if job_id is None:
+            with writing_directly(self._engine, lasting=False) as connection:
                 row = choosing.start(connection, lease, able, self._keep_weights)
-            else:
+        else:
+            with writing(self._engine, lasting=False) as connection:
                 _enter_line_of(connection, job_id)
                 row = choosing.start_chosen(connection, lease, job_id)
         return None if row is None else Claim(job_from(row), row["token"], row["checkpoint"])
 
     def heartbeat(self, claim: Claim) -> bool:
         """Renew the lease; True when cancelling was asked for. Raises LeaseLost."""
-        with writing(self._engine, lasting=False) as connection:
+        with writing_directly(self._engine, lasting=False) as connection:
             return self._renew(connection, claim)
 
     def record_progress(self, claim: Claim, news: Progress) -> bool:
@@ -397,7 +390,7 @@ class Queue:
             "history": news.history,
             "updated_at": news.updated_at,
         }
-        with writing(self._engine, lasting=False) as connection:
+        with writing_directly(self._engine, lasting=False) as connection:
             cancel_requested = self._renew(connection, claim)
             upsert(connection, progress, {"job_id": claim.job.id}, row)
         return cancel_requested
@@ -418,12 +411,12 @@ class Queue:
             "width": result.width,
             "height": result.height,
         }
-        with writing(self._engine) as connection:
+        with writing_directly(self._engine) as connection:
             held = {"held_id": claim.job.id, "held_token": claim.token, "now": self._clock()}
-            if _SUCCEED.run(connection, held).count == 0:
+            if not _SUCCEED.run(connection, held):
                 raise LeaseLost(claim)
-            _ADD_RESULT.run(connection, row)
-            _FORGET_FRAME.run(connection, {"held_id": claim.job.id})
+            _ADD_RESULT.send(connection, row)
+            _FORGET_FRAME.send(connection, {"held_id": claim.job.id})
 
     def fail(self, claim: Claim, error: str) -> None:
         """The job cannot be done, and trying again would not help. Raises LeaseLost."""
@@ -511,14 +504,16 @@ class Queue:
             needs_memory=needs_memory,
         )
 
-    def _check_waiting(self, connection: Connection, submitter: str, more: int) -> None:
-        who = {"asking": submitter, "limit": self._max_waiting}
-        waiting = _COUNT_WAITING.run(connection, who).rows[0]["waiting"]
-        if waiting + more > self._max_waiting:
-            raise TooManyWaiting(self._max_waiting, waiting)
+    def _give_turns(
+        self, connection: Connection | Direct, submitter: str, priority: int, count: int
+    ) -> Sequence[int]:
+        line = fairness.look(connection, submitter, priority, count_to=self._max_waiting)
+        if line.waiting + count > self._max_waiting:
+            raise TooManyWaiting(self._max_waiting, line.waiting)
+        return fairness.give_turns(connection, submitter, priority, line, count)
 
-    def _renew(self, connection: Connection, claim: Claim) -> bool:
-        rows = _RENEW.run(connection, {"held_id": claim.job.id, "held_token": claim.token}).rows
+    def _renew(self, connection: Connection | Direct, claim: Claim) -> bool:
+        rows = _RENEW.run(connection, {"held_id": claim.job.id, "held_token": claim.token})
         if not rows:
             raise LeaseLost(claim)
         return bool(rows[0]["cancel_requested"])

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, false, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from db import Prepared
+from db import Direct, Prepared
 from db.tables import jobs, progress, results
 from jobs.records import Job, JobState, Progress, Result
 
@@ -21,9 +21,11 @@ _INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 }
 
 
-def upsert(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def upsert(
+    connection: Connection | Direct, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
     """Insert the row, or set its ``values`` where one with that primary ``key`` is there."""
-    _upsert(connection.dialect.name, table, *values).run(connection, {**key, **values})
+    _upsert(connection.dialect.name, table, *values).send(connection, {**key, **values})
 
 
 def add(connection: Connection, table: Table, key: Mapping[str, Any], column: str, count: int) -> None:

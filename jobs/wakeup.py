@@ -8,24 +8,25 @@ import threading
 import time
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from db import Prepared
+from db import Direct, tell
 from db.tables import WAITING, jobs
 
-LOOK_SECONDS = 0.02
-"""How often SQLite is looked at, which takes microseconds, and how late ``stop`` may be noticed."""
+STOP_SECONDS = 0.02
+"""How late ``stop`` may be noticed by whoever listens to PostgreSQL."""
+LOOK_SECONDS = 0.002
+"""How often SQLite is looked at, which takes microseconds."""
 
 _CHANNEL = "studio_jobs"
-_NOTIFY = Prepared(select(func.pg_notify(_CHANNEL, "").label("told")))
 _ANY_WAITING = f"SELECT 1 FROM {jobs.name} WHERE {WAITING} LIMIT 1"
 
 
-def wake(connection: Connection) -> None:
+def wake(connection: Connection | Direct) -> None:
     """Wake the idle executors once this transaction is committed; on SQLite they notice by themselves."""
     if connection.dialect.name == "postgresql":
-        _NOTIFY.run(connection, {})
+        tell(connection, _CHANNEL)
 
 
 class Wakeup:
@@ -67,7 +68,7 @@ class _Listener:
         connection.execute(f"LISTEN {_CHANNEL}")
 
     def hears(self, stop: threading.Event) -> bool:
-        return any(True for _ in self.connection.notifies(timeout=LOOK_SECONDS, stop_after=1))
+        return any(True for _ in self.connection.notifies(timeout=STOP_SECONDS, stop_after=1))
 
 
 class _Watcher:

@@ -1,11 +1,13 @@
 """procrastinate, which runs on PostgreSQL; it keeps no results, only that a job succeeded."""
 
 import asyncio
+from functools import cached_property
 from typing import Any
 
 import psycopg
 from procrastinate import App, PsycopgConnector, SyncPsycopgConnector
-from procrastinate.jobs import Job, Status
+from procrastinate.jobs import Job, JobDeferrer, Status
+from procrastinate.manager import JobManager
 from psycopg.types.json import Jsonb
 from sqlalchemy import make_url
 
@@ -25,16 +27,25 @@ class Procrastinate:
     name = "procrastinate"
 
     def __init__(self, url: str) -> None:
-        pool: dict[str, Any] = {"conninfo": _address(url), "min_size": 1, "max_size": 1}
-        asking = App(connector=SyncPsycopgConnector(**pool))
-        asking.open()
-        self._draw = asking.configure_task("draw", queue="default")
         self._url = url
+        self._pool: dict[str, Any] = {"conninfo": _address(url), "min_size": 1, "max_size": 1}
         self._loop = asyncio.new_event_loop()
-        self._working = App(connector=PsycopgConnector(**pool))
-        self._loop.run_until_complete(self._working.open_async())
-        self._manager = self._working.job_manager
-        self._worker = self._loop.run_until_complete(self._manager.register_worker())
+
+    @cached_property
+    def _draw(self) -> JobDeferrer:
+        asking = App(connector=SyncPsycopgConnector(**self._pool))
+        asking.open()
+        return asking.configure_task("draw", queue="default")
+
+    @cached_property
+    def _manager(self) -> JobManager:
+        working = App(connector=PsycopgConnector(**self._pool))
+        self._loop.run_until_complete(working.open_async())
+        return working.job_manager
+
+    @cached_property
+    def _worker(self) -> int:
+        return self._loop.run_until_complete(self._manager.register_worker())
 
     @classmethod
     def create(cls, url: str) -> None:
