@@ -1,4 +1,4 @@
-"""The studio's figures as Prometheus reads them: ``GET /metrics``.
+"""The studio's figures as Prometheus reads them: ``GET /metrics``, for whoever may see the system.
 
 They come from the database when they are asked for: one web process tells of all executors and all web
 processes, all of them tell the same, and an executor that dies takes nothing with it.
@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from db import DatabaseError
@@ -22,6 +22,8 @@ from jobs.records import ExecutorStatus
 from jobs.tallies import CAUSES, Name
 from web import studio
 from web.health import Part
+from web.permissions import Caller, Right
+from web.problems import STATUS, NotAllowed
 
 KEPT_SECONDS = 5.0
 """Whoever asks again within this time gets the same answer, so that many watchers cost no more than one."""
@@ -50,6 +52,11 @@ def route(parts: Mapping[str, Part]) -> Route:
     lock, kept = threading.Lock(), dict[str, tuple[float, bytes, str]]()
 
     def metrics(request: Request) -> Response:
+        caller: Caller = request.state.caller
+        try:
+            caller.require(Right.SEE_SYSTEM)
+        except NotAllowed as problem:
+            return JSONResponse({"error": str(problem)}, STATUS[NotAllowed])
         accepted = request.headers.get("accept", "")
         with lock:
             taken_at, text, kind = kept.get(accepted, (-KEPT_SECONDS, b"", ""))

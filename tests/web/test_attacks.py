@@ -21,9 +21,10 @@ from jobs.queue import LeaseLost
 from jobs.records import Claim, Result
 from settings import LimitSettings, Settings, WebSettings
 from tests.web.conftest import RULES
-from web import door, look, studio
+from web import door, look, metrics, studio
 from web.api import create_api
 from web.headers import DescribeScripts
+from web.health import Part
 from web.limits import Limits
 from web.permissions import Openness, Right, Rules
 from web.person import COOKIE, person_of
@@ -53,8 +54,9 @@ def open_studio(house: Studio) -> Iterator[Open]:
         settings = Settings(web=WebSettings(trusted_proxies=list(proxies)), limits=limits or LimitSettings())
         counting = Limits(settings.limits, rules)
         studio.use(lambda: replace(house, rules=rules, limits=counting))
+        parts = {"database": Part("database", house.check_database)}
         app = Starlette(
-            routes=[Mount("/api", app=DescribeScripts(create_api()))],
+            routes=[metrics.route(parts), Mount("/api", app=DescribeScripts(create_api()))],
             middleware=door.middleware(settings, rules, counting),
         )
         opened.append(TestClient(app, base_url=url, client=client))
@@ -424,6 +426,14 @@ def test_a_token_of_who_is_no_admin_any_more_manages_nothing(open_studio: Open, 
     assert Right.PAUSE in open_studio(SIGN_IN).get("/api/me", headers=shown).json()["rights"]
     without = replace(SIGN_IN, admins=frozenset())
     assert Right.PAUSE not in open_studio(without).get("/api/me", headers=shown).json()["rights"]
+
+
+@pytest.mark.parametrize("rules", [SIGN_IN, PUBLIC])
+def test_the_figures_are_for_who_may_see_the_system(open_studio: Open, house: Studio, rules: Rules) -> None:
+    client = open_studio(rules)
+    assert client.get("/metrics").status_code == 403
+    assert client.get("/metrics", headers=token(house, "draw")).status_code == 403
+    assert "studio_jobs" in client.get("/metrics", headers=token(house, "read")).text
 
 
 def test_guessing_tokens_is_refused_and_slowed(open_studio: Open, house: Studio) -> None:

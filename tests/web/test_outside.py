@@ -8,12 +8,18 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import db
 from jobs.artifacts import ArtifactStore
+from settings import LimitSettings
 from web import health, metrics, studio
 from web.health import Part
+from web.limits import Limits
+from web.permissions import Openness, Rules
+from web.person import RememberPerson
 from web.studio import Studio
 
 SPEC = {"prompt": "a red circle", "weights": "sandbox", "steps": 4, "width": 16, "height": 16}
@@ -29,8 +35,15 @@ def parts(tmp_path: Path) -> dict[str, Part]:
 
 @pytest.fixture
 def outside(parts: dict[str, Part]) -> Iterator[TestClient]:
-    with TestClient(Starlette(routes=[*health.routes(parts), metrics.route(parts)])) as client:
+    with TestClient(served(*health.routes(parts), metrics.route(parts))) as client:
         yield client
+
+
+def served(*routes: Route) -> Starlette:
+    """To whoever works on the studio's own machine."""
+    rules = Rules(Openness.OWN_MACHINE)
+    knowing = Middleware(RememberPerson, rules=rules, limits=Limits(LimitSettings(), rules))
+    return Starlette(routes=routes, middleware=[knowing])
 
 
 def figures(text: str) -> dict[str, float]:
@@ -137,7 +150,7 @@ def test_the_metrics_come_as_whoever_asks_reads_them(house: Studio, outside: Tes
 def test_without_a_database_the_metrics_say_that_it_is_down(outside: TestClient, tmp_path: Path) -> None:
     engine = db.open_engine(f"sqlite:///{tmp_path}/no/such/folder.db")
     bare = {"database": Part("database", lambda: db.check(engine))}
-    with TestClient(Starlette(routes=[metrics.route(bare)])) as outside:
+    with TestClient(served(metrics.route(bare))) as outside:
         answer = outside.get("/metrics")
     engine.dispose()
 
