@@ -397,8 +397,8 @@ def plot(rows: pd.DataFrame) -> alt.HConcatChart:
 def _latency(rows: pd.DataFrame) -> alt.Chart:
     points = rows.rename(columns={"claim_ms_p50": "p50", "claim_ms_p99": "p99"})
     points = points.melt(["database", "executors"], ["p50", "p99"], "percentile")
-    y = alt.Y("value:Q", scale=alt.Scale(type="log"), title="claim, milliseconds")
-    return _lines(points).encode(y=y, strokeDash=alt.StrokeDash("percentile:N", title="claim latency"))
+    y = alt.Y("value:Q", scale=alt.Scale(type="log"), title="claim, milliseconds: p50, and dashed p99")
+    return _lines(points).encode(y=y, strokeDash=alt.StrokeDash("percentile:N", legend=None))
 
 
 def _throughput(rows: pd.DataFrame) -> alt.Chart:
