@@ -10,11 +10,10 @@ the peak of memory is that of a process of its own. The rate is the step's arith
 the rate at which this machine multiplies large matrices in the type that ours runs in. Bars: 3.5 times by the
 book on a CPU with bfloat16 matrix units, 3 times in less memory on a GPU.
 
-Measured on one core of a Xeon with AMX, while other programs kept it busy (seconds of the processor, median
-of 3): by the book 12.9 s, 4.0 GB; ours 2.4 s, 2.0 GB, 1.05 TFLOP: 5.3 times as fast, at 0.43 of 1.4 TFLOP/s.
-With the core nearly to itself ours took 2.0 s, a third of the matrix rate: the decoder 1.0, half of it
-convolutions, CLIP 0.9, two thirds of it matrix products, cutouts 0.1. On a GPU it has
-not been measured yet.
+Measured on two cores of an idle Xeon with AMX (seconds that pass, median of 3): by the book 12.6 s, 4.0 GB;
+ours 3.2 s, 1.9 GB, 1.05 TFLOP: 4.0 times as fast, at 0.33 of 1.3 TFLOP/s. On one core of a busier one
+(seconds of the processor) it was 5.3 times: the decoder half of the time, half of that convolutions, CLIP
+most of the rest, two thirds of it matrix products. On a GPU it has not been measured yet.
 
 **scores**: the studio's loop with the shipped weights on 20 prompts, in float32 and in the type that the
 device is fastest in; CLIP in float32 scores both. Bar: means within 1 %.
