@@ -10,10 +10,6 @@ and its mean share of attributes are by the book's last or above. Bar: 8 times s
 Measured on two cores, 20 prompts, 100 steps by the book, where it hardly gains any more: score 0.575, 0.644,
 0.661, 0.665 and 40, 44, 46, 48 % of the attributes after each quarter of 47.1 s. Ours: 0.791 and 95 % as soon
 as the prior has drawn, after 1.9 s, 24.3 times sooner; 0.834 after 7.5 s; 0.801 and 95 % in the end, settled.
-
-Measured on two cores, 20 prompts, 100 steps by the book, where it hardly gains any more: score 0.575, 0.644,
-0.661, 0.665 and 40, 44, 46, 48 % of the attributes after each quarter of 47.1 s. Ours: 0.791 and 95 % as soon as
-the prior has drawn, after 1.9 s, 24.3 times sooner; 0.834 after 7.5 s, and 0.801 and 95 % in the end, settled.
 """
 
 import argparse
