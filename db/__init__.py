@@ -1,6 +1,7 @@
 """Tables, engine and migrations: ``migrate(url)`` readies a database, ``open_engine(url)`` opens it."""
 
-from db.engine import Direct, open_engine, reading, tell, writing, writing_directly
+from db.direct import Direct, tell, writing_directly
+from db.engine import open_engine, reading, writing
 from db.errors import DatabaseError
 from db.migration import check, migrate
 from db.prepared import Prepared

@@ -1,15 +1,17 @@
 """Opens databases; every statement of the house runs inside ``reading`` or ``writing``."""
 
+import logging
 import random
+import re
 import select
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import URL, Connection, Dialect, Engine, PoolProxiedConnection, create_engine, event
+import psycopg
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InvalidatePoolError, TimeoutError
 
@@ -28,20 +30,28 @@ SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
 _AGAIN_SECONDS = (0.0005, 0.002)
 """How soon a writer tries again for SQLite's lock. SQLite itself would sleep for up to 0.1 seconds."""
 
-_BEGIN = {
+BEGIN = {
     None: (
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = 0"
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
     ),
-    "lasting": "BEGIN",
-    "passing": "BEGIN; SET LOCAL synchronous_commit = off",
+    "lasting": ("BEGIN",),
+    "passing": ("BEGIN", "SET LOCAL synchronous_commit = off"),
 }
-"""How PostgreSQL is told in one message what is to come."""
+"""How PostgreSQL is told what is to come: reading, or a kind of writing."""
 
 _TELL = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(%s, '')"
 """Transactions that notify are committed one by one. So this one is its own, and waits for no disk."""
 
-_IDLE_WRITER_SECONDS = 10
-"""A writer frozen on its way loses its transaction after so long, so that nobody waits for its locks."""
+_SESSION = {
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+}
+"""A writer frozen on its way, or whose machine is gone, loses its transaction: nobody waits for its locks."""
+
+_log = logging.getLogger(__name__)
 
 _POSTGRESQL = {
     "application_name": "studio",
@@ -77,7 +87,7 @@ def open_engine(
         )
         engine = create_engine(address, pool_reset_on_return=None, connect_args=arguments)
     except (ArgumentError, ImportError, ValueError) as error:
-        raise errors.unopenable(url, str(error)) from error
+        raise errors.unopenable(re.sub(r"//[^/]*@", "//", url), str(error)) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, busy_seconds)
     elif engine.dialect.name == "postgresql":
@@ -88,7 +98,7 @@ def open_engine(
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One consistent view, never blocked by a writer. Raises DatabaseError."""
-    with _explained(engine), engine.connect() as connection, connection.begin():
+    with explained(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
@@ -104,41 +114,19 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
     Nothing is tried again here: where the connection is cut at the end, nobody can know whether the server
     had the whole transaction, or nothing of it.
     """
-    with _explained(engine), _writer(engine, lasting) as connection, connection.begin():
-        yield connection
+    with explained(engine), _writer(engine, lasting) as connection:
+        with connection.begin():
+            yield connection
+        if channel := connection.info.pop("tells", None):
+            notify(_driver(connection), channel)
 
 
-@dataclass(frozen=True)
-class Direct:
-    """A transaction for prepared statements only; it looks like SQLAlchemy's connection to them."""
-
-    dialect: Dialect
-    connection: Any
-    info: dict[Any, Any]
-
-
-@contextmanager
-def writing_directly(engine: Engine, *, lasting: bool = True) -> Iterator[Direct]:
-    """``writing`` for the busiest ways, without what SQLAlchemy's connection costs.
-
-    What is sent without asking for rows goes to PostgreSQL together with the next question, or at the end.
-    """
-    transaction = _sqlite_transaction if engine.dialect.name == "sqlite" else _postgresql_transaction
-    with _explained(engine):
-        pooled = engine.raw_connection()
-        try:
-            with transaction(pooled.driver_connection, pooled.info, "lasting" if lasting else "passing"):
-                yield Direct(engine.dialect, pooled.driver_connection, pooled.info)
-        except BaseException:
-            _give_up(pooled)
-            raise
-        finally:
-            pooled.close()
-
-
-def tell(connection: Connection | Direct, channel: str) -> None:
-    """Notify PostgreSQL's channel as soon as the transaction is committed."""
-    connection.info["tells"] = channel
+def notify(driver: Any, channel: str) -> None:
+    """Notify PostgreSQL's channel. Nothing depends on it but the time that passes: a failure is logged."""
+    try:
+        driver.execute(_TELL, [channel], prepare=True)
+    except psycopg.Error as error:
+        _log.warning("the committed transaction stands, but nobody was woken: %s", error)
 
 
 def _writer(engine: Engine, lasting: bool) -> Connection:
@@ -146,7 +134,8 @@ def _writer(engine: Engine, lasting: bool) -> Connection:
 
 
 @contextmanager
-def _explained(engine: Engine) -> Iterator[None]:
+def explained(engine: Engine) -> Iterator[None]:
+    """What the driver raises becomes DatabaseError, but for IntegrityError."""
     driver = engine.dialect.loaded_dbapi
     try:
         yield
@@ -171,14 +160,15 @@ def _prepare_sqlite(engine: Engine, busy_seconds: float) -> None:
         if writes is None:
             _driver(connection).execute("BEGIN")
         else:
-            _begin_sqlite(_driver(connection), connection.info, writes)
+            begin_sqlite(_driver(connection), connection.info, writes)
 
 
 def _driver(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def _begin_sqlite(driver: sqlite3.Connection, info: dict[Any, Any], writes: str) -> None:
+def begin_sqlite(driver: sqlite3.Connection, info: dict[Any, Any], writes: str) -> None:
+    """Begin a transaction that holds the write lock."""
     if info.get("flushes") != SYNCHRONOUS[writes]:
         driver.execute(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
         info["flushes"] = SYNCHRONOUS[writes]
@@ -202,9 +192,8 @@ def _take_write_lock(driver: sqlite3.Connection, deadline: float) -> None:
 
 def _postgresql(address: URL, busy_seconds: float, answer_seconds: float | None) -> dict[str, Any]:
     """What the driver is given beside the address, which has the last word."""
-    options = {"lock_timeout": busy_seconds, "idle_in_transaction_session_timeout": _IDLE_WRITER_SECONDS}
-    told = " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in options.items())
-    usual = {**_POSTGRESQL, "options": told}
+    session = {**_SESSION, "lock_timeout": int(busy_seconds * 1000)}
+    usual = {**_POSTGRESQL, "options": " ".join(f"-c {name}={value}" for name, value in session.items())}
     asked = address.query.get("answer_seconds")
     return {
         **{name: value for name, value in usual.items() if name not in address.query},
@@ -228,49 +217,9 @@ def _prepare_postgresql(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
+        connection.info.pop("tells", None)
         writes = connection.get_execution_options().get("writes")
-        _begin_postgresql(_driver(connection), connection.info, writes)
-
-    @event.listens_for(engine, "commit")
-    def on_commit(connection: Connection) -> None:
-        if "tells" in connection.info:
-            _driver(connection).execute("COMMIT")
-            _tell(_driver(connection), connection.info)
-
-
-def _begin_postgresql(driver: Any, info: dict[Any, Any], writes: str | None) -> None:
-    info.pop("tells", None)
-    driver.execute(_BEGIN[writes], prepare=False)
-
-
-@contextmanager
-def _postgresql_transaction(driver: Any, info: dict[Any, Any], writes: str) -> Iterator[None]:
-    info.pop("tells", None)
-    with driver.pipeline():
-        for statement in _BEGIN[writes].split("; "):
-            driver.execute(statement, prepare=True)
-        yield
-        driver.execute("COMMIT", prepare=True)
-        _tell(driver, info)
-
-
-def _tell(driver: Any, info: dict[Any, Any]) -> None:
-    if channel := info.pop("tells", None):
-        driver.execute(_TELL, [channel], prepare=True)
-
-
-@contextmanager
-def _sqlite_transaction(driver: Any, info: dict[Any, Any], writes: str) -> Iterator[None]:
-    _begin_sqlite(driver, info, writes)
-    yield
-    driver.execute("COMMIT")
-
-
-def _give_up(pooled: PoolProxiedConnection) -> None:
-    try:
-        pooled.rollback()
-    except Exception:
-        pooled.invalidate()
+        _driver(connection).execute("; ".join(BEGIN[writes]), prepare=False)
 
 
 def _has_spoken(socket: int) -> bool:

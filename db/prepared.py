@@ -5,12 +5,13 @@ thousand times a second notices.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Update
 from sqlalchemy.types import TypeEngine
 
-from db.engine import Direct
+from db.direct import Direct
 
 Statement = Select[Any] | Insert | Update
 
@@ -32,17 +33,22 @@ class Prepared:
         Returns the rows by column name.
         """
         compiled = self._for(connection.dialect)
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(compiled.sql, compiled.bound(values))
+        given = compiled.bound(values)
+        if not isinstance(connection, Connection):
+            return [compiled.named(row) for row in connection.ask(compiled.sql, given)]
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(compiled.sql, given)
             return [compiled.named(row) for row in cursor.fetchall()]
-        finally:
-            cursor.close()
 
     def send(self, connection: Connection | Direct, values: Mapping[str, Any]) -> None:
         """Execute without asking for rows; what is wrong may be told as late as at the transaction's end."""
         compiled = self._for(connection.dialect)
-        connection.connection.cursor().execute(compiled.sql, compiled.bound(values))
+        given = compiled.bound(values)
+        if not isinstance(connection, Connection):
+            connection.send(compiled.sql, given)
+            return
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(compiled.sql, given)
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         if dialect.name not in self._compiled:

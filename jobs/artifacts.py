@@ -27,6 +27,9 @@ CHUNK_BYTES = 1024 * 1024
 PATIENCE_SECONDS = 30.0
 """How long an object store may take for one request before it counts as down."""
 
+_MANY_REQUESTS = ("find", "du")
+"""What takes as many requests as there are files; the client's own patience bounds each."""
+
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 _SECRET = re.compile("key|secret|token|pass|credential", re.IGNORECASE)
@@ -261,7 +264,8 @@ class ArtifactStore:
 
     def _call(self, name: str, *arguments: Any, **more: Any) -> Any:
         method = getattr(self._filesystem, name)
-        if inspect.iscoroutinefunction(inspect.unwrap(method)):  # what wraps it is fsspec's and can wait
+        waits = inspect.iscoroutinefunction(inspect.unwrap(method))  # what wraps it is fsspec's
+        if waits and name not in _MANY_REQUESTS:
             more["timeout"] = PATIENCE_SECONDS
         return method(*arguments, **more)
 

@@ -156,9 +156,9 @@ class Executor:
 
     def _sweep(self) -> None:
         for leftover in self._queue.leftovers():
-            job = self._queue.get(leftover.id)
-            if job.state.is_final:  # nobody has asked for it again
-                with logs.about(job=job.id):
+            with logs.about(job=leftover.id), suppress(JobNotFound):  # it was deleted since
+                job = self._queue.get(leftover.id)
+                if job.state.is_final:  # nobody has asked for it again
                     self._remove_files(job)
                     self._queue.tidied(job.id)
 
@@ -183,7 +183,13 @@ class Executor:
         self._executors.register(self.id, device=self._device, threads=self._threads, able=able)
 
     def _has_ended(self, job_id: str | None) -> bool:
-        return job_id is not None and self._queue.get(job_id).state.is_final
+        """A job that was deleted has, too; where the database cannot be asked, it is asked again later."""
+        try:
+            return job_id is not None and self._queue.get(job_id).state.is_final
+        except JobNotFound:
+            return True
+        except DatabaseError:
+            return False
 
 
 def _sentence(error: Exception) -> str:

@@ -109,7 +109,7 @@ class Gallery:
         """
         with writing(self._engine) as connection:
             owner = connection.execute(
-                select(jobs.c.submitter).where(jobs.c.id == job_id, SUCCEEDED)
+                select(jobs.c.submitter).where(jobs.c.id == job_id, SUCCEEDED).with_for_update()
             ).scalar_one_or_none()
             if owner is None:
                 raise JobNotFound(job_id)

@@ -133,7 +133,8 @@ def _count_causes(connection: Connection, count: Counter[Name], job_ids: Sequenc
 
 
 def _count_votes(connection: Connection, job_ids: Sequence[str] | None) -> int:
-    mine = or_(*_among(votes.c.low_id, job_ids), *_among(votes.c.high_id, job_ids)) if job_ids else true()
+    low, high = _among(votes.c.low_id, job_ids), _among(votes.c.high_id, job_ids)
+    mine = true() if job_ids is None else or_(*low, *high)
     return connection.execute(select(func.count()).select_from(votes).where(mine)).scalar_one()
 
 

@@ -92,10 +92,12 @@ class Uploads:
         return pictures.pixels(self.read(reference))
 
     def require(self, spec: BaseModel) -> None:
-        """Raise UploadNotFound unless every picture that ``spec`` refers to was handed in."""
+        """Raise UploadNotFound unless every picture that ``spec`` refers to was handed in.
+
+        They are kept again, so that a sweep takes them for new until their job is in the queue.
+        """
         for reference in references(spec):
-            if not self.has(reference):
-                raise UploadNotFound(reference)
+            self._store.put(_name(reference), self.read(reference))
 
 
 def references(spec: BaseModel) -> Iterable[str]:

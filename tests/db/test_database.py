@@ -1,6 +1,7 @@
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, timezone
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,14 +13,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, insert, inspect, select
+from sqlalchemy import Connection, Engine, func, insert, inspect, select
 from sqlalchemy.engine import make_url
 
 import db
 from db import tables
 from settings import ROOT
 from tests.jobs.black_hole import black_hole
+from tests.jobs.processes import wait_until
 from tests.postgresql import Cluster, running_cluster
+
+Writer = AbstractContextManager[Connection | db.Direct]
+
+_EXECUTOR = ("id", "device", "threads", "pid", "host", "started_at", "seen_at")
+ADD = db.Prepared(insert(tables.executors).inline(), columns=_EXECUTOR)
 
 
 @pytest.fixture
@@ -293,12 +300,42 @@ def test_a_reader_cannot_write(postgresql: str) -> None:
         connection.execute(insert(tables.executors), executor_row("one", datetime.now(UTC)))
 
 
-def test_a_writer_that_is_frozen_keeps_nobody_waiting(postgresql: str, cluster: Cluster) -> None:
+@pytest.mark.parametrize("write", [db.writing, db.writing_directly])
+def test_a_writer_that_is_frozen_keeps_nobody_waiting(
+    postgresql: str, cluster: Cluster, write: Callable[[Engine], Writer]
+) -> None:
     """Its transaction is taken from it; without that its locks would hold the others up."""
-    with db.writing(db.open_engine(postgresql)) as connection:
-        limit = connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar()
+    lock = db.Prepared(select(func.pg_advisory_xact_lock(7).label("locked")))
+    free = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    soon = make_url(postgresql).update_query_dict({"options": "-c idle_in_transaction_session_timeout=300ms"})
 
-    assert limit == "10s"
+    def freeze() -> None:
+        with write(db.open_engine(soon.render_as_string(hide_password=False))) as connection:
+            lock.run(connection, {})
+            wait_until(lambda: cluster.execute(free) == [(0,)], "its locks are free", seconds=20)
+            lock.run(connection, {})
+
+    with pytest.raises(db.DatabaseError, match="was cut"):
+        freeze()
+
+
+def test_an_idle_writer_has_ten_seconds_and_a_reader_all_the_time(postgresql: str) -> None:
+    engine = db.open_engine(postgresql)
+    shown = "SHOW idle_in_transaction_session_timeout"
+    with db.writing(engine) as connection:
+        assert connection.exec_driver_sql(shown).scalar() == "10s"
+    with db.reading(engine) as connection:
+        assert connection.exec_driver_sql(shown).scalar() == "0"
+
+
+def test_a_transaction_stands_though_nobody_can_be_told(postgresql: str, cluster: Cluster) -> None:
+    """PostgreSQL refuses to notify channels with longer names than it has room for."""
+    engine = db.open_engine(postgresql)
+    for write, name in ((db.writing, "one"), (db.writing_directly, "two")):
+        with write(engine) as connection:
+            ADD.send(connection, executor_row(name, datetime.now(UTC)))
+            db.tell(connection, "x" * 1000)
+    assert names(engine) == ["one", "two"]
 
 
 def test_a_server_that_hangs_is_told_and_asked_again(cluster: Cluster, postgresql: str) -> None:

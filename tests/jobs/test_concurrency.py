@@ -12,7 +12,10 @@ from sqlalchemy import Connection, Engine, func, insert, select
 
 import db
 from db import tables, writing
+from jobs.artifacts import ArtifactStore
 from jobs.choosing import next_for
+from jobs.figures import Watch
+from jobs.gallery import Gallery
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.records import ANYTHING, Job, JobState
 
@@ -76,6 +79,19 @@ def test_claims_in_the_midst_of_everything_else_miss_nothing(database_url: str, 
     assert len(claimed) == len(set(claimed)) == ends[JobState.RUNNING]
     assert ends[JobState.QUEUED] == 0
     assert sum(ends.values()) == 100
+
+
+def test_a_result_that_many_delete_at_the_same_time_is_counted_once(
+    engine: Engine, store: ArtifactStore, succeed: Ask
+) -> None:
+    job, gallery, watch = succeed(), Gallery(engine, store), Watch(engine)
+    before = watch.figures().totals
+
+    with ThreadPoolExecutor(6) as threads:
+        deleting = [threads.submit(gallery.delete, job.id, "ann") for _ in range(6)]
+
+    assert Counter(type(each.exception()) for each in deleting) == {type(None): 1, JobNotFound: 5}
+    assert watch.figures().totals == before
 
 
 def test_turns_given_at_the_same_time_differ(database_url: str, engine: Engine) -> None:

@@ -66,6 +66,15 @@ def test_results_that_are_too_old_go_with_their_files_and_votes(
     assert keeper.would_delete() == keeper.apply() == Summary()
 
 
+def test_where_nothing_is_too_old_no_count_moves(keeper: Retention, engine: Engine, succeed: Succeed) -> None:
+    Votes(engine).cast("ann", succeed(seed=1).id, succeed(seed=2).id, Verdict.LEFT)
+    before = Watch(engine).figures().totals
+
+    assert keeper.apply() == Summary()
+
+    assert Watch(engine).figures().totals == before
+
+
 def test_failed_and_cancelled_jobs_go_too_and_unfinished_ones_stay(
     keeper: Retention, queue: Queue, ask: Succeed, clock: TurnableClock
 ) -> None:

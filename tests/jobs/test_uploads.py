@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import os
 import struct
 import zlib
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,3 +179,16 @@ def test_every_picture_that_a_spec_refers_to_must_be_there(uploads: Uploads) -> 
     for missing in (Collage(ground=UNKNOWN), Collage(pieces=(known, UNKNOWN))):
         with pytest.raises(UploadNotFound, match=UNKNOWN):
             uploads.require(missing)
+
+
+def test_a_picture_that_is_required_is_new_to_a_sweep(uploads: Uploads, tmp_path: Path) -> None:
+    class Portrait(BaseModel):
+        ground: str = Field(json_schema_extra={"image": True})
+
+    known = uploads.add(WHOLE[0]).reference
+    file = tmp_path / "artifacts" / uploads.name_of(known)
+    os.utime(file, (0, 0))
+
+    uploads.require(Portrait(ground=known))
+
+    assert file.stat().st_mtime > 0
