@@ -47,6 +47,7 @@ metadata = MetaData()
 # What was asked, and how far it got. `number` rises with age. `turn` is the job's place in the fair
 # order among all submitters of its priority (see jobs/fairness.py). `token` names the lease, and `beats`
 # counts its renewals: a lease that stands still is taken back (see Queue.expire).
+# `round` counts how often it was asked for again: the files of each round have a place of their own.
 # `untidy`: it was started, and its working files may still be in the store. `needs_memory`: drawing
 # takes about so many bytes. `passed_over_at`: since when executors take later jobs, whose weights are loaded.
 jobs = Table(
@@ -76,6 +77,7 @@ jobs = Table(
     Column("untidy", Boolean, nullable=False),
     Column("needs_memory", BigInteger, nullable=False, server_default="0"),
     Column("passed_over_at", Instant),
+    Column("round", Integer, nullable=False, server_default="0"),
     CheckConstraint(
         "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="jobs_state_known"
     ),

@@ -137,10 +137,10 @@ class Attempt:
             self._save(frame)
 
     def _keep(self, frame: FrameLike) -> None:
-        self._store.publish(self._job.id, f"frames/{frame.step:06d}.png", pictures.png(frame.image))
+        self._put(f"frames/{frame.step:06d}.png", pictures.png(frame.image))
 
     def _show(self, frame: FrameLike) -> None:
-        name = self._store.publish(self._job.id, f"live/{frame.step:06d}.jpg", pictures.jpeg(frame.image))
+        name = self._put(f"live/{frame.step:06d}.jpg", pictures.jpeg(frame.image))
         news = Progress(frame.step, frame.steps, name, self._history, utc_now())
         self._lease.cancel_requested |= self._queue.record_progress(self._claim, news)
         if name not in self._live:
@@ -163,7 +163,7 @@ class Attempt:
             seconds=self._watch.seconds(),
             state=frame.checkpoint(),
         )
-        name = self._store.publish(self._job.id, f"checkpoint/{frame.step:06d}", saved.to_bytes())
+        name = self._put(f"checkpoint/{frame.step:06d}", saved.to_bytes())
         self._queue.record_checkpoint(self._claim, name)
         if self._checkpoint not in (None, name):
             self._store.delete(self._checkpoint)
@@ -190,14 +190,14 @@ class Attempt:
         frames = {step: self._store.read(self._frame_name(step)) for step in self._shown}
         packed = archive.pack(frames, recipe)
         animation = pictures.gif(archive.images(packed), recipe)
-        self._store.publish(self._job.id, Export.ZIP, packed)
-        return (
-            self._store.publish(self._job.id, Export.PNG, pictures.png(last.image, recipe)),
-            self._store.publish(self._job.id, Export.GIF, animation),
-        )
+        self._put(Export.ZIP, packed)
+        return self._put(Export.PNG, pictures.png(last.image, recipe)), self._put(Export.GIF, animation)
+
+    def _put(self, name: str, data: bytes) -> str:
+        return self._store.publish(self._job.id, self._job.place(name), data)
 
     def _frame_name(self, step: int) -> str:
-        return f"jobs/{self._job.id}/frames/{step:06d}.png"
+        return f"jobs/{self._job.id}/{self._job.place(f'frames/{step:06d}.png')}"
 
 
 @dataclass(frozen=True)

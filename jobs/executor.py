@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from itertools import product
 from pathlib import Path
 
 import logs
@@ -14,6 +15,7 @@ from db import DatabaseError
 from jobs.artifacts import ArtifactStore, StoreError
 from jobs.attempt import WORKING_FOLDERS, Attempt
 from jobs.executors import Executors
+from jobs.exports import Export
 from jobs.heart import Heart, Lease
 from jobs.painter import Painter
 from jobs.queue import JobNotFound, LeaseLost, Queue
@@ -164,8 +166,13 @@ class Executor:
 
     def _remove_files(self, job: Job) -> None:
         """A result keeps its pictures and nothing else; what did not succeed keeps nothing."""
-        folders = WORKING_FOLDERS if job.state is JobState.SUCCEEDED else ()
+        rounds = range(job.round + 1)
+        folders = [job.place(folder, round) for folder in WORKING_FOLDERS for round in rounds]
         self._store.delete_job(job.id, *folders)
+        kept = job.round if job.state is JobState.SUCCEEDED else None
+        for export, round in product(Export, rounds):
+            if round != kept:
+                self._store.delete(f"jobs/{job.id}/{job.place(export, round)}")
 
     def _pause(self, error: Exception) -> None:
         if self._trouble != str(error):

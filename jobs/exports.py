@@ -52,7 +52,7 @@ def name_of(job: Job, export: Export) -> str:
     """The artifact name of the file of a succeeded job, whether it was made already or not."""
     assert job.result is not None
     known = {Export.PNG: job.result.image, Export.GIF: job.result.animation}
-    return known.get(export, f"jobs/{job.id}/{export}")
+    return known.get(export, f"jobs/{job.id}/{job.place(export)}")
 
 
 def _made(store: ArtifactStore, job: Job, export: Export) -> bytes:
@@ -63,7 +63,7 @@ def _made(store: ArtifactStore, job: Job, export: Export) -> bytes:
 
 
 def _keep(store: ArtifactStore, job: Job, export: Export, data: bytes) -> bytes:
-    name = store.publish(job.id, export, data)
+    name = store.publish(job.id, job.place(export), data)
     if job.result is None or not store.exists(job.result.image):  # the job was deleted meanwhile
         store.delete(name)
     return data

@@ -122,6 +122,7 @@ _CANCEL_WAITING = (
 _ASK_AGAIN = move(
     JobState.QUEUED,
     turn=bindparam("new_turn"),
+    round=jobs.c.round + 1,
     attempts=0,
     started_at=None,
     finished_at=None,

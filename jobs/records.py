@@ -61,7 +61,7 @@ class Job:
     ``parameters`` holds the spec without ``prompt`` and ``weights``, which have fields of their own.
     ``attempts`` counts the starts that were not handed back in good order. ``error`` is a sentence for
     people, set when the job failed. ``executor`` names who runs it or ran it last. ``needs_memory``: drawing
-    takes about so many bytes, 0 if unknown.
+    takes about so many bytes, 0 if unknown. ``round`` counts how often it was asked for again.
     """
 
     id: str
@@ -81,6 +81,7 @@ class Job:
     cancel_requested: bool = False
     executor: str | None = None
     needs_memory: int = 0
+    round: int = 0
     progress: Progress | None = None
     result: Result | None = None
 
@@ -88,6 +89,14 @@ class Job:
     def spec(self) -> dict[str, Any]:
         """All that was asked, as the generator's spec takes it."""
         return {"prompt": self.prompt, "weights": self.weights, **self.parameters}
+
+    def place(self, name: str, round: int | None = None) -> str:
+        """Where in the job's folder a file or folder of this round, or another, lies.
+
+        Whoever still removes what an earlier round left behind removes nothing of a later one.
+        """
+        number = self.round if round is None else round
+        return f"again-{number}/{name}" if number else name
 
 
 @dataclass(frozen=True)

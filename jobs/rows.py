@@ -83,6 +83,7 @@ def job_from(row: Row[Any] | Mapping[str, Any]) -> Job:
         cancel_requested=values["cancel_requested"],
         executor=values["executor"],
         needs_memory=values["needs_memory"],
+        round=values["round"],
         progress=_progress_from(values),
         result=_result_from(values),
     )

@@ -4,7 +4,6 @@ Whatever is removed was in the store before the database was asked who names it,
 before it goes: what is published in the meantime stays.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from jobs.artifacts import ASIDE, UPLOADS, ArtifactNotFound, ArtifactStore, Stor
 from jobs.exports import Export
 from jobs.gallery import SAMPLE
 from jobs.records import JobState
+from jobs.uploads import REFERENCE
 
 SLOWEST_WRITE = timedelta(hours=1)
 """A file may lie aside, or a sample before its row is written, for so long."""
@@ -27,7 +27,6 @@ SLOWEST_WRITE = timedelta(hours=1)
 UPLOADS_STAY = timedelta(days=1)
 """A picture that was handed in may wait for its job or preset for so long."""
 
-_REFERENCE = re.compile(r"[0-9a-f]{64}")
 _BATCH = 500
 
 
@@ -58,8 +57,8 @@ class _Job:
     def needs(self, name: str) -> bool:
         if not self.state.is_final:
             return True
-        exports = {f"jobs/{job_of(name)}/{export}" for export in Export} if self.named else set()
-        return name in self.named | exports
+        beside = {f"{known.rpartition('/')[0]}/{export}" for known in self.named for export in Export}
+        return name in self.named | beside
 
 
 def sweep(engine: Engine, store: ArtifactStore, *, dry_run: bool = False) -> Found:
@@ -184,7 +183,7 @@ def _references(engine: Engine, after: int = 0) -> tuple[set[str], int]:
 
 def _references_in(value: Any) -> Iterator[str]:
     """All that could be one, wherever it stands: what a generator's parameters mean is not known here."""
-    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+    if isinstance(value, str) and REFERENCE.fullmatch(value):
         yield value
     elif isinstance(value, Mapping):
         for inner in value.values():

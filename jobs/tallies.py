@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Column, ColumnElement, Connection, delete, func, or_, select, true
 
 from db.tables import FRUITLESS, RUNNING, SUCCEEDED, WAITING, attempts, jobs, tallies, votes
-from jobs.records import JobState
+from jobs.records import AttemptOutcome, JobState
 from jobs.rows import add
 
 CAUSES: dict[str, tuple[str, ...]] = {
@@ -28,8 +28,6 @@ CAUSES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Why jobs fail, by what the sentence says that people read; the first that fits. ``other`` is the rest."""
-
-GIVEN_UP = "given up"
 
 
 class Name(NamedTuple):
@@ -115,9 +113,9 @@ def _count_attempts(connection: Connection, count: Counter[Name], job_ids: Seque
     """An attempt that was given up had failed its job, which somebody asked for again."""
     outcomes = select(attempts.c.outcome, func.count()).where(*_among(attempts.c.job_id, job_ids))
     for outcome, number in connection.execute(outcomes.group_by(attempts.c.outcome)):
-        if outcome == GIVEN_UP:
+        if outcome == AttemptOutcome.GIVEN_UP:
             count[Name("finished", "failed")] += number
-        count[Name("attempts", "failed" if outcome == GIVEN_UP else outcome)] += number
+        count[Name("attempts", "failed" if outcome == AttemptOutcome.GIVEN_UP else outcome)] += number
 
 
 def _count_causes(connection: Connection, count: Counter[Name], job_ids: Sequence[str] | None) -> None:
@@ -125,7 +123,7 @@ def _count_causes(connection: Connection, count: Counter[Name], job_ids: Sequenc
         FRUITLESS, jobs.c.state == "failed", *_among(jobs.c.id, job_ids)
     )
     given_up = select(attempts.c.reason, func.count()).where(
-        attempts.c.outcome == GIVEN_UP, *_among(attempts.c.job_id, job_ids)
+        attempts.c.outcome == AttemptOutcome.GIVEN_UP, *_among(attempts.c.job_id, job_ids)
     )
     for sentences in (failed.group_by(jobs.c.error), given_up.group_by(attempts.c.reason)):
         for sentence, number in connection.execute(sentences):

@@ -23,7 +23,9 @@ TOO_MANY_BYTES = f"The picture has more than {MAX_BYTES // 10**6} MB: hand in a 
 TOO_MANY_PIXELS = f"The picture has more than {MAX_PIXELS // 10**6} million pixels: hand in a smaller one."
 NO_PICTURE = "This is no picture that can be read: hand in a whole PNG, JPEG, WebP or GIF file."
 
-_REFERENCE = re.compile(r"[0-9a-f]{64}")
+REFERENCE = re.compile(r"[0-9a-f]{64}")
+"""What a picture that was handed in is known by."""
+
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -115,7 +117,7 @@ def is_picture(field: FieldInfo) -> bool:
 
 
 def _is_reference(text: str) -> bool:
-    return _REFERENCE.fullmatch(text) is not None
+    return REFERENCE.fullmatch(text) is not None
 
 
 def _name(reference: str) -> str:

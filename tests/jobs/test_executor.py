@@ -167,6 +167,42 @@ def test_a_bug_is_tried_again_and_then_told(
     ] * 2
 
 
+@everywhere
+def test_who_tidies_up_late_takes_nothing_of_a_job_that_was_asked_for_again(
+    arguments: list[str],
+    queue: Queue,
+    store: ArtifactStore,
+    ask: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = ask()
+    claim = queue.claim("another executor")
+    for name in ("frames/000001.png", "picture.png"):
+        store.publish(job.id, name, b"")
+    queue.fail(claim, "No such luck.")
+    begins, goes_on = threading.Event(), threading.Event()
+    delete = ArtifactStore.delete_job
+
+    def delete_late(store: ArtifactStore, job_id: str, *folders: str) -> None:
+        if not begins.is_set():
+            begins.set()
+            assert goes_on.wait(60)
+        delete(store, job_id, *folders)
+
+    monkeypatch.setattr(ArtifactStore, "delete_job", delete_late)
+    with working(arguments):
+        assert begins.wait(60)
+        queue.again(job.id)
+        with working(arguments):
+            ended = done(queue, job)
+        goes_on.set()
+        wait_until(lambda: queue.leftovers() == [], "the working files are removed")
+
+    assert ended.state is JobState.SUCCEEDED
+    left = [file.name.removeprefix(f"jobs/{job.id}/") for file in store.files("jobs")]
+    assert left == ["again-1/animation.gif", "again-1/frames.zip", "again-1/picture.png"]
+
+
 def test_an_executor_that_was_struck_out_registers_again(arguments: list[str]) -> None:
     """As happens when another machine's clock is hours ahead."""
     executors = register(arguments)
