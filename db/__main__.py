@@ -63,10 +63,9 @@ def _copy(asked: argparse.Namespace) -> int:
         print("--artifacts-from and --artifacts-to go together: give both, or none.", file=sys.stderr)
         return 2
     stores = [Store(url) for url in (asked.artifacts_from, asked.artifacts_to) if url is not None]
-    migrate(asked.source)
-    migrate(asked.target)
     source, target = (open_engine(url, answer_seconds=None) for url in (asked.source, asked.target))
     try:
+        copying.prepare(source, target)
         tables = _copy_rows(source, target)
         files = _copy_files(*stores) if stores else []
         _print(tables, files)
