@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from jobs.records import JobState, Result, Verdict
 from jobs.votes import Votes
 from settings import ROOT
 from tests.conftest import NewDatabase
+from tests.object_store import READER, ObjectStore
 from tests.postgresql import Cluster
 
 PROMPT = "ein grüner Kreis \N{ARTIST PALETTE}\n'\"; --"
@@ -71,6 +73,22 @@ def copy_refused(*arguments: str, **environment: str) -> str:
 
 def stores(source: object, target: object) -> tuple[str, ...]:
     return "--artifacts-from", str(source), "--artifacts-to", str(target)
+
+
+def as_settings(url: str, options: dict[str, str]) -> dict[str, str]:
+    """The settings, as the environment, of a studio with that store."""
+    named = {f"STUDIO_ARTIFACT_OPTIONS__{name.upper()}": value for name, value in options.items()}
+    return {"STUDIO_ARTIFACT_URL": url, **named}
+
+
+def as_variables(options: dict[str, str]) -> dict[str, str]:
+    """The variables that every S3 client takes them from."""
+    names = {
+        "endpoint_url": "AWS_ENDPOINT_URL",
+        "key": "AWS_ACCESS_KEY_ID",
+        "secret": "AWS_SECRET_ACCESS_KEY",
+    }
+    return {names[name]: value for name, value in options.items()}
 
 
 def make_older(url: str) -> None:
@@ -272,6 +290,116 @@ def test_a_database_is_not_copied_to_itself(cluster: Cluster, source: str, tmp_p
         assert "are the same database: choose another target" in told
         with db.reading(db.open_engine(one)) as connection:
             assert "unfinished_copy" not in inspect(connection).get_table_names()
+
+
+def test_a_store_is_not_copied_to_itself(source: str, target: str, tmp_path: Path) -> None:
+    live_in(source, ArtifactStore(str(tmp_path / "files")))
+    (tmp_path / "alias").symlink_to(tmp_path / "files")
+    before = sorted(path for path in (tmp_path / "files").rglob("*") if path.is_file())
+
+    told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "alias"))
+
+    assert "are the same place" in told
+    assert sorted(path for path in (tmp_path / "files").rglob("*") if path.is_file()) == before
+
+
+def test_an_object_store_is_told_as_the_same_place_by_whichever_key(
+    source: str, target: str, object_store: ObjectStore
+) -> None:
+    place = object_store.place()
+    options = object_store.options()
+
+    told = copy_refused(
+        *(source, target, *stores(f"{place}/", place)),
+        **as_settings(place, options),
+        **as_variables(object_store.options(READER)),
+    )
+
+    assert "are the same place" in told
+
+
+def test_files_move_to_an_object_store_and_on_by_their_own_keys(
+    source: str, target: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """The settings' store takes ``artifact_options``; another one what the environment gives."""
+    options = object_store.options()
+    places = [str(tmp_path / "files"), object_store.place(), object_store.place(), str(tmp_path / "back")]
+    live_in(source, ArtifactStore(places[0]))
+
+    copy_well(source, target, *stores(*places[:2]), **as_settings(places[1], options))
+    copy_well(
+        *(source, target, *stores(*places[1:3])),
+        **as_settings(places[2], options),
+        **as_variables(object_store.options(READER)),
+    )
+    told = copy_well(source, target, *stores(*places[2:]), **as_settings(places[2], options))
+
+    assert re.search(r"^files +6 +6 +each the same, 18.0 MB$", told, re.MULTILINE)
+    first, last = ArtifactStore(places[0]), ArtifactStore(places[3])
+    names = [file.name for file in first.files("jobs")]
+    assert [file.name for file in last.files("jobs")] == names
+    assert [last.read(name) for name in names] == [first.read(name) for name in names]
+
+
+def test_what_an_object_store_refuses_is_told_without_its_secret(
+    source: str, target: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    place = object_store.place()
+    ArtifactStore(place, object_store.options()).publish("job", "a", b"whole")
+    stranger = object_store.options({"key": "owner", "secret": "a wrong guess"})
+
+    unread = copy_refused(source, target, *stores(place, tmp_path / "copy"), **as_settings(place, stranger))
+    unwritten = copy_refused(
+        *(source, target, *stores(place, object_store.place())),
+        **as_settings(place, object_store.options()),
+        **as_variables(object_store.options(READER)),
+    )
+
+    assert f"The store {place} cannot be read" in unread
+    assert "wrong guess" not in unread
+    assert re.match(r"The store s3://studio/\w+ cannot be written", unwritten)
+
+
+def test_an_object_store_that_is_down_or_not_there_is_told(
+    source: str, target: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        options = object_store.options(endpoint=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        down = copy_refused(
+            *(source, target, *stores("s3://studio/down", tmp_path / "copy")),
+            **as_settings("s3://studio/down", options),
+            AWS_MAX_ATTEMPTS="1",
+        )
+    missing = copy_refused(
+        *(source, target, *stores(tmp_path / "files", "s3://no-such-bucket/place")),
+        **as_settings("s3://no-such-bucket/place", object_store.options()),
+    )
+
+    assert "The store s3://studio/down cannot be read" in down
+    assert "The store s3://no-such-bucket/place cannot be written" in missing
+
+
+def test_a_target_that_vanishes_is_not_taken_for_files_removed_from_the_source(
+    source: str, target: str, tmp_path: Path
+) -> None:
+    ArtifactStore(str(tmp_path / "files")).publish("job", "a.png", b"whole")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "jobs").symlink_to(tmp_path / "unmounted")
+
+    told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "copy"))
+
+    assert f"The store {tmp_path}/copy cannot be written (No such file or directory)" in told
+
+
+@pytest.mark.parametrize("url", ["no://somebody:hidden@host/place", "s3://somebody:hidden@host/place"])
+def test_what_a_store_url_says_of_its_key_is_not_shown(
+    source: str, target: str, tmp_path: Path, url: str
+) -> None:
+    told = copy_refused(source, target, *stores(tmp_path / "files", url))
+
+    assert f"The store {url.replace('somebody:hidden@', '')} cannot be" in told
+    assert "hidden" not in told
 
 
 def test_stores_go_together(source: str, target: str, tmp_path: Path) -> None:
