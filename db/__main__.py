@@ -8,14 +8,16 @@ from sqlalchemy import Engine
 from tqdm import tqdm
 
 from db import DatabaseError, copying, migrate, open_engine
-from db.files import File, Store, StoreUnusable, copy_files
+from db.files import File, Store, StoreUnusable, copy_files, refuse_same_place
 from settings import SettingsError, load_settings
 
 _ABOUT_COPY = """\
 Brings all jobs, votes, presets and members of one database to another, SQLite or PostgreSQL, and the files.
 
 SOURCE and TARGET are SQLAlchemy URLs, such as sqlite:///data/studio.db and
-postgresql+psycopg://studio@host/studio; the stores are folders or fsspec URLs.
+postgresql+psycopg://studio@host/studio; the stores are folders or fsspec URLs. The store that is artifact_url
+in the settings is opened with their artifact_options; another one with what the environment says, such as
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL.
 
 The source stays as it is and may be in use: it is copied as it stood when the command began. For a move, stop
 the executors and the web app first, so that nothing is added behind the copy's back, then start them on the
@@ -62,11 +64,12 @@ def _copy(asked: argparse.Namespace) -> int:
     if (asked.artifacts_from is None) != (asked.artifacts_to is None):
         print("--artifacts-from and --artifacts-to go together: give both, or none.", file=sys.stderr)
         return 2
-    stores = [Store(url) for url in (asked.artifacts_from, asked.artifacts_to) if url is not None]
-    migrate(asked.source)
-    migrate(asked.target)
+    stores = [_open_store(url) for url in (asked.artifacts_from, asked.artifacts_to) if url is not None]
     source, target = (open_engine(url, answer_seconds=None) for url in (asked.source, asked.target))
     try:
+        copying.prepare(source, target)
+        if stores:
+            refuse_same_place(*stores)
         tables = _copy_rows(source, target)
         files = _copy_files(*stores) if stores else []
         _print(tables, files)
@@ -81,14 +84,21 @@ def _copy(asked: argparse.Namespace) -> int:
     return 1 if troubles else 0
 
 
+def _open_store(url: str) -> Store:
+    settings = load_settings()
+    is_own = url.rstrip("/") == settings.artifact_url.rstrip("/")
+    return Store(url, settings.artifact_options if is_own else {})
+
+
 def _copy_rows(source: Engine, target: Engine) -> list[copying.Copied]:
     with tqdm(total=copying.count_rows(source), desc="rows", unit="") as bar:
         return copying.copy_rows(source, target, bar.update)
 
 
 def _copy_files(source: Store, target: Store) -> list[File]:
-    with tqdm(total=len(source.names()), desc="files", unit="") as bar:
-        return copy_files(source, target, bar.update)
+    names = source.names()
+    with tqdm(total=len(names), desc="files", unit="") as bar:
+        return copy_files(source, target, names, bar.update)
 
 
 def _print(tables: Sequence[copying.Copied], files: Sequence[File]) -> None:

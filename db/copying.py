@@ -7,10 +7,13 @@ again. Executors are not copied: each enters itself where it runs.
 
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -37,6 +40,7 @@ from sqlalchemy import (
 
 from db.engine import reading, writing
 from db.errors import name_of
+from db.migration import check, migrate
 from db.tables import api_tokens, executors, jobs, members, metadata, presets, results, shelves
 
 TABLES = [table for table in metadata.sorted_tables if table not in (executors, shelves)]
@@ -56,7 +60,7 @@ Advance = Callable[[int], object]
 
 
 class CopyRefused(Exception):
-    """The target cannot be copied into; the text says why and what to do."""
+    """The one database cannot be copied into the other; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,25 @@ class Copied:
     def is_whole(self) -> bool:
         """Whether both hold the same."""
         return self.source == self.target
+
+
+def prepare(source: Engine, target: Engine) -> None:
+    """Make the target's tables where it has none; a studio's tables stay as they are, of whatever version.
+
+    Raises:
+        CopyRefused: the source is a file that is not there, or both are the same database.
+        DatabaseError: one of the two cannot be used, or has no tables of this version.
+    """
+    if _is_missing(source):
+        raise CopyRefused(f"There is no database {name_of(source)}: check the path.")
+    check(source)
+    if _is_missing(target) or not _has_tables(target):
+        migrate(target.url.render_as_string(hide_password=False))
+    check(target)
+    if _are_same(source, target):
+        raise CopyRefused(
+            f"{name_of(source)} and {name_of(target)} are the same database: choose another target."
+        )
 
 
 def count_rows(source: Engine) -> int:
@@ -118,6 +141,39 @@ def complete(target: Engine) -> None:
     """Note that the target holds all of its source, so that from now on it is a studio of its own."""
     with writing(target) as connection:
         _UNFINISHED.drop(connection)
+
+
+def _is_missing(engine: Engine) -> bool:
+    """Whether it is a file that opening would make."""
+    path = engine.url.database
+    if engine.dialect.name != "sqlite" or not path or path.startswith(("file:", ":memory:")):
+        return False
+    return not Path(path).exists()
+
+
+def _has_tables(engine: Engine) -> bool:
+    with reading(engine) as connection:
+        return inspect(connection).has_table(jobs.name)
+
+
+def _are_same(source: Engine, target: Engine) -> bool:
+    """Whether both are one, be it by two addresses: a lock is its database's own, whoever asks for it."""
+    if source.dialect.name != target.dialect.name:
+        return False
+    with reading(source) as one, reading(target) as other:
+        if source.dialect.name == "sqlite":
+            return os.path.samefile(*(_file(connection) for connection in (one, other)))
+        lock = secrets.randbits(62)
+        other.execute(select(func.pg_advisory_xact_lock(lock)))
+        return not one.execute(select(func.pg_try_advisory_xact_lock(lock))).scalar_one()
+
+
+def _file(connection: Connection) -> str:
+    """Where SQLite says that it is."""
+    path: str = connection.execute(
+        text("SELECT file FROM pragma_database_list WHERE name = 'main'")
+    ).scalar_one()
+    return path
 
 
 def _claim_target(snapshot: Connection, target: Engine, source_name: str) -> None:

@@ -1,8 +1,11 @@
 """Copies the files of one artifact store to another, each by its fsspec URL, and compares their contents."""
 
 import hashlib
-from collections.abc import Callable
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +14,17 @@ import fsspec
 _ASIDE = "aside/"
 """Where a store keeps what is being written."""
 
-_CHUNK = 1 << 20
+_SECRET = re.compile("key|secret|token|pass|credential", re.IGNORECASE)
 _THREADS = 8
 
 
 class StoreUnusable(Exception):
-    """A store cannot be read or written; the text says which and why."""
+    """A store cannot be read or written, or copied to; the text says which and why."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of the source; ``sha256`` is None where it was removed meanwhile."""
+    """One file of the source, ``size`` in bytes; ``sha256`` is None where it was removed meanwhile."""
 
     name: str
     size: int
@@ -35,55 +38,85 @@ class File:
 
 
 class Store:
-    """The files under an fsspec URL. Raises StoreUnusable."""
+    """The files under an fsspec URL; ``options`` go to its filesystem, and are never shown.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        try:
-            self._filesystem, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError, OSError) as error:
-            raise StoreUnusable(f"The store {url} cannot be opened ({error}): check the URL.") from error
+    Every method raises StoreUnusable.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, Any]) -> None:
+        self.name = re.sub(r"//[^/@]*@", "//", url)
+        self._secrets = [*re.findall(r"//([^/@]*@)", url), *_secrets_in(options)]
+        with self._explained("opened"):
+            self._filesystem, root = fsspec.core.url_to_fs(url, **options)
         self._root = root.rstrip("/")
+        self._has_folders = type(self._filesystem).mv is not fsspec.AbstractFileSystem.mv
 
     def names(self) -> list[str]:
         """Every file that is whole, by the name that the database knows it by."""
         start = len(self._root) + 1
-        found = (path[start:] for path in self._filesystem.find(self._root))
+        with self._explained("read"):
+            found = [path[start:] for path in self._filesystem.find(self._root)]
         return sorted(name for name in found if not name.startswith(_ASIDE))
 
-    def sha256(self, name: str) -> str | None:
-        """The digest of a file's contents; None when there is no such file."""
-        digest = hashlib.sha256()
-        try:
-            with self.open(name, "rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
-        except FileNotFoundError:
-            return None
-        return digest.hexdigest()
+    def read(self, name: str) -> bytes | None:
+        """A file's contents; None when there is no such file."""
+        with self._explained("read"), suppress(FileNotFoundError):
+            data: bytes = self._filesystem.cat_file(self._path(name))
+            return data
+        return None
 
-    def size(self, name: str) -> int:
-        """Bytes. Raises FileNotFoundError."""
-        return int(self._filesystem.size(self._path(name)))
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, replacing one of that name."""
+        path = self._path(name)
+        with self._explained("written"):
+            if self._has_folders:  # to others it could mean a new bucket
+                self._filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self._filesystem.pipe_file(path, data)
 
-    def write(self, name: str, source: "Store") -> None:
-        """Take over the source's file of that name. Raises FileNotFoundError."""
-        with source.open(name, "rb") as file:
-            self._filesystem.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
-            with self.open(name, "wb") as copy:
-                while chunk := file.read(_CHUNK):
-                    copy.write(chunk)
-
-    def open(self, name: str, mode: str) -> Any:
-        """An open file."""
-        return self._filesystem.open(self._path(name), mode)
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with self._explained("written"):
+            self._filesystem.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        """Whatever the filesystem raises becomes a sentence."""
+        try:
+            yield
+        except Exception as error:  # not only OSError: clients of object stores have errors of their own
+            raise StoreUnusable(
+                f"The store {self.name} cannot be {verb} ({self._reason(error)}): check its URL, "
+                "its key and its space, and run the command again; it goes on where it was."
+            ) from error
 
-def copy_files(source: Store, target: Store, advance: Callable[[], object]) -> list[File]:
-    """Write to ``target`` every file of ``source`` that it lacks, or holds with other contents.
+    def _reason(self, error: Exception) -> str:
+        text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+        for secret in self._secrets:
+            text = text.replace(secret, "…")
+        return text[:300]
+
+
+def refuse_same_place(source: Store, target: Store) -> None:
+    """Raise StoreUnusable where both are one, be it by two names, or one of them cannot be used."""
+    probe = f"{_ASIDE}copy-{secrets.token_hex(8)}"
+    target.write(probe, b"")
+    try:
+        if source.read(probe) is not None:
+            raise StoreUnusable(
+                f"{source.name} and {target.name} are the same place: choose another target, "
+                "or leave both out where the files stay."
+            )
+    finally:
+        target.remove(probe)
+
+
+def copy_files(
+    source: Store, target: Store, names: Sequence[str], advance: Callable[[], object]
+) -> list[File]:
+    """Write to ``target`` those files of ``source`` that it lacks, or holds with other contents.
 
     A file that was half written when an earlier copy was interrupted has other contents.
 
@@ -96,23 +129,29 @@ def copy_files(source: Store, target: Store, advance: Callable[[], object]) -> l
         advance()
         return copied
 
-    try:
-        with ThreadPoolExecutor(_THREADS) as threads:
-            return list(threads.map(copy, source.names()))
-    except OSError as error:
-        raise StoreUnusable(
-            f"The files of {source.url} cannot be copied to {target.url} ({error}): "
-            "mend that, and run the command again; it goes on where it was."
-        ) from error
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(copy, names))
 
 
 def _copy(source: Store, target: Store, name: str) -> File:
-    try:
-        size, wanted = source.size(name), source.sha256(name)
-        held = target.sha256(name)
-        if wanted is not None and held != wanted:
-            target.write(name, source)
-            held = target.sha256(name)
-        return File(name, size, wanted, held)
-    except FileNotFoundError:  # removed while it was read
+    data = source.read(name)
+    if data is None:  # removed since the names were listed
         return File(name, 0, None, None)
+    wanted = _sha256(data)
+    held = _sha256(target.read(name))
+    if held != wanted:
+        target.write(name, data)
+        held = _sha256(target.read(name))
+    return File(name, len(data), wanted, held)
+
+
+def _sha256(data: bytes | None) -> str | None:
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secrets_in(value)
+        elif value and _SECRET.search(str(name)):
+            yield str(value)

@@ -1,6 +1,8 @@
 """``python -m db copy`` as people run it: all arrives, and the studio goes on at its new place."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -10,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command as alembic
+from alembic.config import Config
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, inspect, select
 
 import db
 from db import copying, tables
@@ -22,6 +26,7 @@ from jobs.records import JobState, Result, Verdict
 from jobs.votes import Votes
 from settings import ROOT
 from tests.conftest import NewDatabase
+from tests.object_store import READER, ObjectStore
 from tests.postgresql import Cluster
 
 PROMPT = "ein grüner Kreis \N{ARTIST PALETTE}\n'\"; --"
@@ -46,14 +51,58 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "db", *arguments]
 
 
-def copy(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command("copy", *arguments), cwd=ROOT, capture_output=True, text=True)
+def copy(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("copy", *arguments), cwd=ROOT, capture_output=True, text=True, env=os.environ | environment
+    )
 
 
-def copy_well(*arguments: str) -> str:
-    done = copy(*arguments)
+def copy_well(*arguments: str, **environment: str) -> str:
+    done = copy(*arguments, **environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def copy_refused(*arguments: str, **environment: str) -> str:
+    done = copy(*arguments, **environment)
+    assert done.returncode == 1, done.stdout
+    sentence = done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    return sentence
+
+
+def stores(source: object, target: object) -> tuple[str, ...]:
+    return "--artifacts-from", str(source), "--artifacts-to", str(target)
+
+
+def as_settings(url: str, options: dict[str, str]) -> dict[str, str]:
+    """The settings, as the environment, of a studio with that store."""
+    named = {f"STUDIO_ARTIFACT_OPTIONS__{name.upper()}": value for name, value in options.items()}
+    return {"STUDIO_ARTIFACT_URL": url, **named}
+
+
+def as_variables(options: dict[str, str]) -> dict[str, str]:
+    """The variables that every S3 client takes them from."""
+    names = {
+        "endpoint_url": "AWS_ENDPOINT_URL",
+        "key": "AWS_ACCESS_KEY_ID",
+        "secret": "AWS_SECRET_ACCESS_KEY",
+    }
+    return {names[name]: value for name, value in options.items()}
+
+
+def make_older(url: str) -> None:
+    """Bring a database back to the tables of the version before."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "db" / "migrations"))
+    with db.writing(db.open_engine(url)) as connection:
+        config.attributes["connection"] = connection
+        alembic.downgrade(config, "-1")
+
+
+def columns(url: str) -> set[str]:
+    with db.reading(db.open_engine(url)) as connection:
+        return {column["name"] for column in inspect(connection).get_columns("jobs")}
 
 
 def open_queue(url: str) -> Queue:
@@ -88,12 +137,12 @@ def live_in(url: str, store: ArtifactStore) -> None:
 
 
 def test_a_living_studio_moves_to_postgresql_and_back_whole(source: str, target: str, tmp_path: Path) -> None:
-    stores = [str(tmp_path / name) for name in ("files", "copied files", "files again")]
-    live_in(source, ArtifactStore(stores[0]))
+    places = [str(tmp_path / name) for name in ("files", "copied files", "files again")]
+    live_in(source, ArtifactStore(places[0]))
     back = f"sqlite:///{tmp_path}/back.db"
 
-    told = copy_well(source, target, "--artifacts-from", stores[0], "--artifacts-to", stores[1])
-    copy_well(target, back, "--artifacts-from", stores[1], "--artifacts-to", stores[2])
+    told = copy_well(source, target, *stores(*places[:2]))
+    copy_well(target, back, *stores(*places[1:]))
 
     assert content(source) == content(target) == content(back)
     assert re.search(r"^jobs +7 +7 +[0-9a-f]{16}$", told, re.MULTILINE)
@@ -101,8 +150,8 @@ def test_a_living_studio_moves_to_postgresql_and_back_whole(source: str, target:
     for queue in (open_queue(url) for url in (source, target, back)):
         for job in queue.search(state=JobState.SUCCEEDED).items:
             assert job.result is not None
-            for store in map(ArtifactStore, stores):
-                assert store.read(job.result.image) == ArtifactStore(stores[0]).read(job.result.image)
+            for store in map(ArtifactStore, places):
+                assert store.read(job.result.image) == ArtifactStore(places[0]).read(job.result.image)
 
 
 def test_the_queue_goes_on_in_the_copy(source: str, target: str, tmp_path: Path) -> None:
@@ -139,21 +188,21 @@ def test_a_copy_that_is_killed_goes_on_and_ends_the_same(source: str, target: st
 
 
 def test_a_second_copy_brings_what_changed_since(source: str, target: str, tmp_path: Path) -> None:
-    stores = [str(tmp_path / name) for name in ("files", "copied files")]
-    live_in(source, ArtifactStore(stores[0]))
-    arguments = (source, target, "--artifacts-from", stores[0], "--artifacts-to", stores[1])
+    places = [str(tmp_path / name) for name in ("files", "copied files")]
+    live_in(source, ArtifactStore(places[0]))
+    arguments = (source, target, *stores(*places))
     copy_well(*arguments)
     queue = open_queue(source)
     queue.cancel(queue.search(state=JobState.QUEUED).items[0].id)
     queue.enqueue("numpy", SPEC, submitter="new")
-    damaged = ArtifactStore(stores[1])
+    damaged = ArtifactStore(places[1])
     name = queue.search(state=JobState.SUCCEEDED).items[0].result.image
     damaged.put(name, b"x" * 3_000_000)  # of the same size
 
     copy_well(*arguments)
 
     assert content(source) == content(target)
-    assert damaged.read(name) == ArtifactStore(stores[0]).read(name)
+    assert damaged.read(name) == ArtifactStore(places[0]).read(name)
 
 
 def test_a_studio_of_its_own_is_no_target(source: str, target: str) -> None:
@@ -190,12 +239,10 @@ def test_files_that_results_name_and_nobody_has_are_told(source: str, target: st
     done = open_queue(source).search(state=JobState.SUCCEEDED).items[0]
     assert done.result is not None
     store.delete(done.result.image)
-    stores = ("--artifacts-from", str(tmp_path / "files"), "--artifacts-to", str(tmp_path / "copy"))
 
-    told = copy(source, target, *stores)
+    told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "copy"))
 
-    assert told.returncode == 1
-    assert "1 files that results name are not in the source's store" in told.stderr
+    assert "1 files that results name are not in the source's store" in told
 
 
 def test_what_the_target_cannot_hold_is_told(source: str, target: str) -> None:
@@ -208,30 +255,162 @@ def test_what_the_target_cannot_hold_is_told(source: str, target: str) -> None:
     assert told.stderr.count("Traceback") == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["sqlite:///{0}/a.db", "nonsense"], "cannot be opened"),
-        (["sqlite:///{0}/a.db", "sqlite:///{0}/b.db", "--artifacts-to", "{0}"], "go together: give both"),
-        (
-            [
-                "sqlite:///{0}/a.db",
-                "sqlite:///{0}/b.db",
-                "--artifacts-to",
-                "{0}",
-                "--artifacts-from",
-                "no://store",
-            ],
-            "The store no://store cannot be opened",
-        ),
-    ],
-)
-def test_arguments_that_cannot_be_used_are_told(tmp_path: Path, arguments: list[str], sentence: str) -> None:
-    told = copy(*(argument.format(tmp_path) for argument in arguments))
+def test_a_source_that_is_not_there_is_refused_and_not_made(target: str, tmp_path: Path) -> None:
+    told = copy_refused(f"sqlite:///{tmp_path}/mistyped.db", target)
 
-    assert told.returncode != 0
-    assert sentence in told.stderr
-    assert "Traceback" not in told.stderr
+    assert told == f"There is no database {tmp_path}/mistyped.db: check the path."
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_older", ["source", "target"])
+def test_a_studio_of_an_older_version_keeps_its_tables(source: str, cluster: Cluster, is_older: str) -> None:
+    with cluster.database() as target:
+        older = {"source": source, "target": target}[is_older]
+        make_older(older)
+        before = columns(older)
+
+        told = copy_refused(source, target)
+
+        assert "has no tables of this version" in told
+        assert columns(older) == before
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_database_is_not_copied_to_itself(cluster: Cluster, source: str, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "alias.db").symlink_to(tmp_path / "source" / "studio.db")
+    with cluster.database() as here:
+        one, other = {
+            "sqlite": (source, f"sqlite:///{tmp_path}/alias.db"),
+            "postgresql": (here, here.replace("127.0.0.1", "localhost")),
+        }[kind]
+        open_queue(one).enqueue("numpy", SPEC, submitter="ann")
+
+        told = copy_refused(one, other)
+
+        assert "are the same database: choose another target" in told
+        with db.reading(db.open_engine(one)) as connection:
+            assert "unfinished_copy" not in inspect(connection).get_table_names()
+
+
+def test_a_store_is_not_copied_to_itself(source: str, target: str, tmp_path: Path) -> None:
+    live_in(source, ArtifactStore(str(tmp_path / "files")))
+    (tmp_path / "alias").symlink_to(tmp_path / "files")
+    before = sorted(path for path in (tmp_path / "files").rglob("*") if path.is_file())
+
+    told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "alias"))
+
+    assert "are the same place" in told
+    assert sorted(path for path in (tmp_path / "files").rglob("*") if path.is_file()) == before
+
+
+def test_an_object_store_is_told_as_the_same_place_by_whichever_key(
+    source: str, target: str, object_store: ObjectStore
+) -> None:
+    place = object_store.place()
+    options = object_store.options()
+
+    told = copy_refused(
+        *(source, target, *stores(f"{place}/", place)),
+        **as_settings(place, options),
+        **as_variables(object_store.options(READER)),
+    )
+
+    assert "are the same place" in told
+
+
+def test_files_move_to_an_object_store_and_on_by_their_own_keys(
+    source: str, target: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """The settings' store takes ``artifact_options``; another one what the environment gives."""
+    options = object_store.options()
+    places = [str(tmp_path / "files"), object_store.place(), object_store.place(), str(tmp_path / "back")]
+    live_in(source, ArtifactStore(places[0]))
+
+    copy_well(source, target, *stores(*places[:2]), **as_settings(places[1], options))
+    copy_well(
+        *(source, target, *stores(*places[1:3])),
+        **as_settings(places[2], options),
+        **as_variables(object_store.options(READER)),
+    )
+    told = copy_well(source, target, *stores(*places[2:]), **as_settings(places[2], options))
+
+    assert re.search(r"^files +6 +6 +each the same, 18.0 MB$", told, re.MULTILINE)
+    first, last = ArtifactStore(places[0]), ArtifactStore(places[3])
+    names = [file.name for file in first.files("jobs")]
+    assert [file.name for file in last.files("jobs")] == names
+    assert [last.read(name) for name in names] == [first.read(name) for name in names]
+
+
+def test_what_an_object_store_refuses_is_told_without_its_secret(
+    source: str, target: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    place = object_store.place()
+    ArtifactStore(place, object_store.options()).publish("job", "a", b"whole")
+    stranger = object_store.options({"key": "owner", "secret": "a wrong guess"})
+
+    unread = copy_refused(source, target, *stores(place, tmp_path / "copy"), **as_settings(place, stranger))
+    unwritten = copy_refused(
+        *(source, target, *stores(place, object_store.place())),
+        **as_settings(place, object_store.options()),
+        **as_variables(object_store.options(READER)),
+    )
+
+    assert f"The store {place} cannot be read" in unread
+    assert "wrong guess" not in unread
+    assert re.match(r"The store s3://studio/\w+ cannot be written", unwritten)
+
+
+def test_an_object_store_that_is_down_or_not_there_is_told(
+    source: str, target: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        options = object_store.options(endpoint=f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        down = copy_refused(
+            *(source, target, *stores("s3://studio/down", tmp_path / "copy")),
+            **as_settings("s3://studio/down", options),
+            AWS_MAX_ATTEMPTS="1",
+        )
+    missing = copy_refused(
+        *(source, target, *stores(tmp_path / "files", "s3://no-such-bucket/place")),
+        **as_settings("s3://no-such-bucket/place", object_store.options()),
+    )
+
+    assert "The store s3://studio/down cannot be read" in down
+    assert "The store s3://no-such-bucket/place cannot be written" in missing
+
+
+def test_a_target_that_vanishes_is_not_taken_for_files_removed_from_the_source(
+    source: str, target: str, tmp_path: Path
+) -> None:
+    ArtifactStore(str(tmp_path / "files")).publish("job", "a.png", b"whole")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "jobs").symlink_to(tmp_path / "unmounted")
+
+    told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "copy"))
+
+    assert f"The store {tmp_path}/copy cannot be written (No such file or directory)" in told
+
+
+@pytest.mark.parametrize("url", ["no://somebody:hidden@host/place", "s3://somebody:hidden@host/place"])
+def test_what_a_store_url_says_of_its_key_is_not_shown(
+    source: str, target: str, tmp_path: Path, url: str
+) -> None:
+    told = copy_refused(source, target, *stores(tmp_path / "files", url))
+
+    assert f"The store {url.replace('somebody:hidden@', '')} cannot be" in told
+    assert "hidden" not in told
+
+
+def test_stores_go_together(source: str, target: str, tmp_path: Path) -> None:
+    told = copy(source, target, "--artifacts-to", str(tmp_path / "copy"))
+
+    assert told.returncode == 2
+    assert "go together: give both" in told.stderr
+
+
+def test_an_address_of_no_database_is_told(source: str) -> None:
+    assert "cannot be opened" in copy_refused(source, "nonsense")
 
 
 def test_migrate_makes_the_tables(target: str) -> None:
