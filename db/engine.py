@@ -1,7 +1,6 @@
 """Opens databases; every statement of the house runs inside ``reading`` or ``writing``."""
 
 import logging
-import random
 import re
 import select
 import sqlite3
@@ -26,9 +25,6 @@ ANSWER_SECONDS = 30.0
 
 SYNCHRONOUS = {"lasting": "FULL", "passing": "NORMAL"}
 """SQLite's setting for writes that outlive a power cut, and for those that need not."""
-
-_AGAIN_SECONDS = (0.0005, 0.002)
-"""How soon a writer tries again for SQLite's lock. SQLite itself would sleep for up to 0.1 seconds."""
 
 BEGIN = {
     None: (
@@ -147,8 +143,7 @@ def explained(engine: Engine) -> Iterator[None]:
 
 def _prepare_sqlite(engine: Engine, busy_seconds: float) -> None:
     @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, record: Any) -> None:
-        record.info["busy_seconds"] = busy_seconds
+    def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; on_begin does
         connection.execute(f"PRAGMA busy_timeout = {int(busy_seconds * 1000)}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -172,22 +167,7 @@ def begin_sqlite(driver: sqlite3.Connection, info: dict[Any, Any], writes: str) 
     if info.get("flushes") != SYNCHRONOUS[writes]:
         driver.execute(f"PRAGMA synchronous = {SYNCHRONOUS[writes]}")
         info["flushes"] = SYNCHRONOUS[writes]
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        _take_write_lock(driver, time.monotonic() + info["busy_seconds"])
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {int(info['busy_seconds'] * 1000)}")
-
-
-def _take_write_lock(driver: sqlite3.Connection, deadline: float) -> None:
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(random.uniform(*_AGAIN_SECONDS))
+    driver.execute("BEGIN IMMEDIATE")
 
 
 def _postgresql(address: URL, busy_seconds: float, answer_seconds: float | None) -> dict[str, Any]:
