@@ -243,8 +243,7 @@ usable_gpus() {
 }
 
 web_command() {
-    command_line=("$VENV/bin/streamlit" run webapp.py --server.headless true
-        --server.address "$host" --server.port "$port")
+    command_line=("$VENV/bin/python" webapp.py)
 }
 
 executor_command() {
@@ -270,13 +269,18 @@ ensure_tmux() {
     fi
 }
 
+# A server of the studio's own: started from this shell, it hands all of the environment on to the panes.
+studio_tmux() {
+    tmux -L "$SESSION" "$@"
+}
+
 session_exists() {
-    command -v tmux >/dev/null && tmux has-session -t "=$SESSION" 2>/dev/null
+    studio_tmux has-session -t "=$SESSION" 2>/dev/null
 }
 
 start_session() {
     web_command
-    tmux new-session -d -s "$SESSION" -x 200 -y 60 -c "$PWD" "$(in_pane)" \; \
+    studio_tmux new-session -d -s "$SESSION" -x 200 -y 60 -c "$PWD" "${command_line[@]}" \; \
         set-option -t "$SESSION" @address "$address" \; \
         set-option -w -t "$SESSION" remain-on-exit on \; \
         set-option -w -t "$SESSION" pane-border-status top \; \
@@ -291,51 +295,46 @@ start_session() {
     add_pane "devices"
     wait_for_page web_pane_lives
     announce
-    print_row watch "tmux attach -t $SESSION"
+    print_row watch "tmux -L $SESSION attach"
     print_row stop "./set_up_env.sh --stop"
 }
 
 add_pane() {
-    tmux split-window -t "$SESSION" -c "$PWD" "$(in_pane)" \; select-pane -T "$1" \; select-layout tiled >/dev/null
-}
-
-# A tmux server may be older than this shell, so what it must know of it travels in the command itself.
-in_pane() {
-    local name settings=()
-    for name in $(compgen -e | grep -E '^(STUDIO_|CUDA_VISIBLE_DEVICES$)'); do settings+=("$name=${!name}"); done
-    printf '%q ' exec env "${settings[@]}" "${command_line[@]}"
+    studio_tmux split-window -t "$SESSION" -c "$PWD" "${command_line[@]}" \; \
+        select-pane -T "$1" \; \
+        select-layout tiled >/dev/null
 }
 
 web_pane_lives() {
-    [[ $(tmux list-panes -t "$SESSION" -F '#{pane_dead}' | head -n 1) == 0 ]]
+    [[ $(studio_tmux list-panes -t "$SESSION" -F '#{pane_dead}' | head -n 1) == 0 ]]
 }
 
 announce_running_session() {
-    address=$(tmux show-options -v -t "$SESSION" @address)
+    address=$(studio_tmux show-options -v -t "$SESSION" @address)
     if page_answers; then
         say "The studio is already running: $address"
     else
         say "A session is already running, but its page at $address does not answer: look into it, or stop it and start again."
     fi
-    print_row watch "tmux attach -t $SESSION"
+    print_row watch "tmux -L $SESSION attach"
     print_row stop "./set_up_env.sh --stop"
 }
 
 stop_session() {
     session_exists || die "No session of the studio is running."
     local processes
-    mapfile -t processes < <(tmux list-panes -s -t "$SESSION" -F '#{?pane_dead,,#{pane_pid}}' | grep .)
+    mapfile -t processes < <(studio_tmux list-panes -s -t "$SESSION" -F '#{?pane_dead,,#{pane_pid}}' | grep .)
     end_processes "${processes[@]}"
-    tmux kill-session -t "=$SESSION"
+    studio_tmux kill-session -t "=$SESSION"
     say "The studio is closed."
 }
 
 restart_session() {
     session_exists || die "No session of the studio is running."
     install_all
-    address=$(tmux show-options -v -t "$SESSION" @address)
+    address=$(studio_tmux show-options -v -t "$SESSION" @address)
     local panes pane
-    mapfile -t panes < <(tmux list-panes -s -t "$SESSION" -F '#{pane_id}')
+    mapfile -t panes < <(studio_tmux list-panes -s -t "$SESSION" -F '#{pane_id}')
     for pane in "${panes[@]:1}" "${panes[0]}"; do restart_pane "$pane"; done
     wait_for_page web_pane_lives
     say "The studio is open again: $address"
@@ -344,9 +343,9 @@ restart_session() {
 # What a pane runs is asked to end, and then started as it was at first.
 restart_pane() {
     local process
-    process=$(tmux display-message -p -t "$1" '#{?pane_dead,,#{pane_pid}}')
+    process=$(studio_tmux display-message -p -t "$1" '#{?pane_dead,,#{pane_pid}}')
     [[ -z $process ]] || (end_processes "$process")
-    tmux respawn-pane -k -t "$1"
+    studio_tmux respawn-pane -k -t "$1"
 }
 
 # --- in the foreground ----------------------------------------------------------------------------------
@@ -378,7 +377,7 @@ end_children() {
 }
 
 web_child_lives() {
-    kill -0 "${children[0]}" 2>/dev/null
+    any_alive "${children[0]}"
 }
 
 # --- shared by both -------------------------------------------------------------------------------------
@@ -405,7 +404,7 @@ END
 
 give_up() {
     if [[ $in_tmux == yes ]]; then
-        tmux capture-pane -p -t "$SESSION:.0" | grep . | tail -n 20 >&2 || true
+        studio_tmux capture-pane -p -t "$SESSION:.0" | grep . | tail -n 20 >&2 || true
         stop_session
     else
         end_children
@@ -418,9 +417,15 @@ end_processes() {
     trap '' TERM INT HUP
     local deadline=$((SECONDS + STOP_SECONDS))
     kill -TERM "$@" 2>/dev/null || true
-    while kill -0 "$@" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
+    while any_alive "$@" && ((SECONDS < deadline)); do sleep 0.1; done
     local process
     for process in "$@"; do kill -KILL -- "-$process" 2>/dev/null || true; done
+}
+
+# any_alive PID...: a zombie is not; tmux sometimes overlooks that a process has ended.
+any_alive() {
+    local folders=("${@/#//proc/}")
+    grep -qs $'^State:\t[^Z]' "${folders[@]/%//status}" </dev/null
 }
 
 announce() {

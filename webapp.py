@@ -1,6 +1,10 @@
-"""The web application: the pages, and the JSON API on /api, on one port. Run: ``streamlit run webapp.py``."""
+"""The web application: the pages, and the JSON API on /api, on one port. Run: ``python webapp.py``.
+
+It leaves with 2 when a setting cannot be used, with 1 when the store cannot.
+"""
 
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,8 +51,11 @@ try:
     limits = Limits(settings.limits, rules)
     way_in = door.middleware(settings, rules, limits)
     objections = moderation(settings.moderation)
-except (SettingsError, StoreError, Undecided, sign_in.SignInIncomplete) as error:
+except StoreError as error:
     sys.exit(str(error))
+except (SettingsError, Undecided, sign_in.SignInIncomplete) as error:
+    print(error, file=sys.stderr)
+    sys.exit(2)
 logs.start(settings.log_format)
 
 
@@ -117,4 +124,5 @@ app = st.App(
 )
 
 if __name__ == "__main__":
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # uvicorn believes no proxy: web.address reads what they say
     app.run(config={"server.address": settings.web.host, "server.port": settings.web.port})

@@ -47,7 +47,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "PIP_LOG": str(tmp_path / "pip.log"),
     }
     yield environment
-    subprocess.run(["tmux", "kill-server"], env=environment, capture_output=True)
+    for server in ("default", "studio"):
+        subprocess.run(["tmux", "-L", server, "kill-server"], env=environment, capture_output=True)
 
 
 @pytest.fixture
@@ -75,6 +76,11 @@ def page_answers(port: int) -> bool:
             return bool(page.status == 200)
     except (URLError, ConnectionError):
         return False
+
+
+def panes(environment: Mapping[str, str], what: str) -> list[str]:
+    listed = ["tmux", "-L", "studio", "list-panes", "-t", "studio", "-F", what]
+    return subprocess.check_output(listed, env=environment, text=True).splitlines()
 
 
 def executors_alive(environment: Mapping[str, str]) -> list[ExecutorStatus]:
@@ -250,7 +256,7 @@ def test_when_the_web_app_dies_the_foreground_studio_ends_too(
     with foreground("--no-tmux", "--port", str(port), env=environment, output=output) as script:
         wait_until(lambda: "The studio is open" in output.read_text(), "the studio is open")
         started = script.children(recursive=True)
-        web = next(process for process in started if "streamlit" in " ".join(process.cmdline()))
+        web = next(process for process in started if "webapp.py" in process.cmdline())
         assert not any("libtorch" in mapped.path for mapped in web.memory_maps())
 
         web.kill()
@@ -283,12 +289,8 @@ def test_without_tmux_the_studio_stays_in_the_foreground(
 def test_the_studio_lives_in_a_tmux_session(environment: dict[str, str], port: int) -> None:
     count = min(2, CORES)
 
-    def panes(what: str) -> list[str]:
-        listed = ["tmux", "list-panes", "-t", "studio", "-F", what]
-        return subprocess.check_output(listed, env=environment, text=True).splitlines()
-
     def monitor() -> str:
-        captured = ["tmux", "capture-pane", "-p", "-t", f"studio:0.{count + 1}"]
+        captured = ["tmux", "-L", "studio", "capture-pane", "-p", "-t", f"studio:0.{count + 1}"]
         return subprocess.check_output(captured, env=environment, text=True)
 
     started = run("--port", str(port), "--executors", str(count), env=environment)
@@ -297,10 +299,10 @@ def test_the_studio_lives_in_a_tmux_session(environment: dict[str, str], port: i
     assert page_answers(port)
     wait_until(lambda: len(executors_alive(environment)) == count, "every executor reports")
     executors = executors_alive(environment)
-    processes = [psutil.Process(int(pid)) for pid in panes("#{pane_pid}")]
+    processes = [psutil.Process(int(pid)) for pid in panes(environment, "#{pane_pid}")]
     everything = [*processes, *(child for process in processes for child in process.children(recursive=True))]
 
-    assert panes("#{pane_title}") == [
+    assert panes(environment, "#{pane_title}") == [
         "web app",
         *(f"executor {number} on cpu" for number in range(1, count + 1)),
         "devices",
@@ -311,20 +313,39 @@ def test_the_studio_lives_in_a_tmux_session(environment: dict[str, str], port: i
     again = run("--port", str(port), env=environment)
     assert again.returncode == 0
     assert f"The studio is already running: http://localhost:{port}" in again.stdout
-    assert [int(pid) for pid in panes("#{pane_pid}")] == [process.pid for process in processes]
+    assert [int(pid) for pid in panes(environment, "#{pane_pid}")] == [process.pid for process in processes]
 
     stopped = run("--stop", env=environment)
     assert stopped.returncode == 0, stopped.stderr
     assert psutil.wait_procs(everything, timeout=5)[1] == []
     assert executors_alive(environment) == []
-    assert subprocess.run(["tmux", "has-session", "-t", "studio"], env=environment).returncode != 0
+    assert run("--stop", env=environment).stderr.strip() == "No session of the studio is running."
+
+
+@pytest.mark.e2e
+def test_a_session_knows_secrets_that_no_command_line_shows(environment: dict[str, str], port: int) -> None:
+    secrets = {
+        "PGPASSWORD": "hush-1",
+        "AWS_SECRET_ACCESS_KEY": "hush-2",
+        "STUDIO_ARTIFACT_OPTIONS": "{key: hush-3}",
+    }
+    subprocess.run(["tmux", "new-session", "-d", "-s", "older"], env=environment, check=True)
+
+    started = run("--port", str(port), "--executors", "1", env={**environment, **secrets})
+
+    assert started.returncode == 0, started.stdout + started.stderr
+    for pid in panes(environment, "#{pane_pid}"):
+        known = psutil.Process(int(pid)).environ()
+        assert {name: known.get(name) for name in secrets} == secrets
+    shown = [word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()]
+    assert [word for word in shown if "hush-" in word] == []
+    assert run("--stop", env=environment).returncode == 0
 
 
 @pytest.mark.e2e
 def test_a_restarted_session_runs_anew_at_the_same_address(environment: dict[str, str], port: int) -> None:
-    def pids() -> list[int]:
-        listed = ["tmux", "list-panes", "-t", "studio", "-F", "#{pane_pid}"]
-        return [int(pid) for pid in subprocess.check_output(listed, env=environment).split()]
+    def pids() -> list[str]:
+        return panes(environment, "#{pane_pid}")
 
     started = run("--port", str(port), "--executors", "1", env=environment)
     assert started.returncode == 0, started.stdout + started.stderr

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -15,7 +17,7 @@ import yaml
 import db
 from settings import ENVIRONMENT_PREFIX, ROOT, load_settings
 from tests.jobs.fast_executor import open_queue
-from tests.jobs.processes import quick_settings
+from tests.jobs.processes import WebServer, quick_settings
 
 DEPLOY = ROOT / "deploy"
 GUIDE = ROOT / "docs" / "many-machines.md"
@@ -38,6 +40,11 @@ MOST_EXPOSED = 30
 FROM_SYSTEMD_254_ON = ("RestartSteps", "RestartMaxDelaySec")
 OF_ITS_OWN_KIND = {"ScaledObject", "TriggerAuthentication"}
 """Kinds that KEDA brings along: Kubernetes has no schema of them."""
+
+LISTS = {
+    "STUDIO_WEB__ADMINS": "[ann@example.com, https://idp.example 7]",
+    "STUDIO_WEB__TRUSTED_PROXIES": "[172.16.0.0/12]",
+}
 
 YAML_STYLE = """
 extends: default
@@ -164,6 +171,25 @@ def test_docker_compose_accepts_it_filled_in_and_names_what_is_missing(tmp_path:
     assert "see .env.example" in refused.stderr
 
 
+def test_compose_hands_on_who_is_an_admin_and_which_proxies_are_trusted() -> None:
+    environment = yaml.safe_load(COMPOSE.read_text())["services"]["web"]["environment"]
+    handed = {name: filled(value) for name, value in environment.items() if name in LISTS}
+    chosen = {name: filled(value, **LISTS) for name, value in environment.items() if name in LISTS}
+
+    web = load_settings(environment=handed).web
+    assert (web.admins, web.trusted_proxies) == ([], [])
+    web = load_settings(environment=chosen).web
+    assert (web.admins, web.trusted_proxies) == (
+        ["ann@example.com", "https://idp.example 7"],
+        ["172.16.0.0/12"],
+    )
+
+
+def filled(value: str, **given: str) -> str:
+    """What compose makes of ``${NAME:-default}``."""
+    return re.sub(r"\$\{(\w+):-(.*?)\}", lambda found: given.get(found[1], found[2]), value)
+
+
 def test_the_example_names_all_that_compose_asks_for() -> None:
     asked = set(re.findall(r"(?<!\$)\$\{([A-Z_0-9]+)", COMPOSE.read_text()))
     offered = set(re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
@@ -236,6 +262,19 @@ def test_executors_are_scaled_by_the_number_of_jobs_that_wait_or_run(tmp_path: P
     with db.reading(db.open_engine(settings.database_url)) as connection:
         assert connection.exec_driver_sql(trigger["metadata"]["query"]).scalar_one() == 4
     assert all(isinstance(value, str) for value in trigger["metadata"].values()), "KEDA reads texts only"
+
+
+def test_both_ways_of_scaling_count_the_same_jobs() -> None:
+    keda, *_ = yaml.safe_load_all((KUBERNETES / "scaled" / "executors.yaml").read_text())
+    hpa = yaml.safe_load((KUBERNETES / "scaled-hpa" / "executors.yaml").read_text())
+    (rule,) = re.findall(r'seriesQuery: (\w+)\{state=~"([a-z|]+)"\}', GUIDE.read_text())
+    query, external = keda["spec"]["triggers"][0]["metadata"], hpa["spec"]["metrics"][0]["external"]
+    (states,) = external["metric"]["selector"]["matchExpressions"]
+
+    counted = set(re.findall(r"'(\w+)'", query["query"]))
+    assert (states["key"], states["operator"], set(states["values"])) == ("state", "In", counted)
+    assert (rule[0], set(rule[1].split("|"))) == (external["metric"]["name"], counted)
+    assert external["target"] == {"type": "AverageValue", "averageValue": query["targetQueryValue"]}
 
 
 def build(overlay: str, tmp_path: Path) -> str:
@@ -313,6 +352,38 @@ def test_the_services_user_can_be_made(tmp_path: Path) -> None:
 
     checked("systemd-sysusers", f"--root={tmp_path}", SYSTEMD / "studio.sysusers")
     assert "/var/lib/studio" in (tmp_path / "etc" / "passwd").read_text()
+
+
+@pytest.mark.parametrize("service", ["studio-web.service", "studio-executor@.service"])
+def test_a_service_with_a_setting_that_cannot_be_used_is_not_started_again(service: str, units: Path) -> None:
+    unit = dict(re.findall(r"^(\w+)=(.*)$", (units / service).read_text(), re.MULTILINE))
+
+    finished = run(*unit["ExecStart"].split(), cwd=ROOT, env={**os.environ, "STUDIO_WEB__PORT": "http"})
+
+    assert finished.returncode == int(unit["RestartPreventExitStatus"]), finished.stderr
+    assert finished.stderr.startswith("The setting 'web.port' cannot be used")
+
+
+@pytest.mark.e2e
+def test_the_web_server_believes_no_proxy_that_it_was_not_told_of(tmp_path: Path) -> None:
+    server = WebServer(
+        quick_settings(tmp_path, "web.public=true", "limits.failures_per_minute=3"), tmp_path / "web.log"
+    )
+
+    def guess_a_token(number: int) -> int:
+        headers = {"Authorization": "Bearer sk_guess", "X-Forwarded-For": f"192.0.2.{number}:4711"}
+        try:
+            with urlopen(Request(f"{server.url}/api/queue", headers=headers), timeout=30) as answer:
+                return int(answer.status)
+        except HTTPError as error:
+            return error.code
+
+    try:
+        server.start()
+        server.wait_until_it_answers()
+        assert {guess_a_token(number) for number in range(9)} == {401, 429}
+    finally:
+        server.kill()
 
 
 @pytest.fixture
