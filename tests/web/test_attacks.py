@@ -15,6 +15,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jobs.people import Identity, Role
 from jobs.queue import LeaseLost
@@ -70,6 +72,15 @@ def open_studio(house: Studio) -> Iterator[Open]:
 def another(client: TestClient, address: str = "198.51.100.9") -> TestClient:
     """Another person, at another address, in the same studio."""
     return TestClient(client.app, base_url=client.base_url, client=(address, 50000))
+
+
+def behind_uvicorn(client: TestClient) -> TestClient:
+    """The same studio with what uvicorn puts before it: it believes what its own machine forwards."""
+    return TestClient(
+        ProxyHeadersMiddleware(client.app),  # type: ignore[arg-type]
+        base_url=client.base_url,
+        client=client._transport.client,
+    )
 
 
 def token(house: Studio, *scopes: str, person: str = "", role: Role = Role.MEMBER) -> dict[str, str]:
@@ -475,6 +486,14 @@ def test_another_site_changes_nothing_through_a_visitors_browser(
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("scheme", "status"), [("Basic", 403), ("Digest", 403), ("", 403), ("Bearer", 201), ("bearer", 201)]
+)
+def test_what_a_browser_may_send_by_itself_is_no_token(open_studio: Open, scheme: str, status: int) -> None:
+    headers = {"Origin": "https://evil.example", "Authorization": f"{scheme} a-secret-of-my-own".strip()}
+    assert open_studio().post("/api/jobs", json=JOB, headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("headers", [{}, {"Origin": ADDRESS}, {"Sec-Fetch-Site": "same-origin"}])
 def test_the_studios_own_pages_do(open_studio: Open, headers: dict[str, str]) -> None:
     assert open_studio().post("/api/jobs", json=JOB, headers=headers).status_code == 201
@@ -490,6 +509,10 @@ def test_the_studios_own_pages_do(open_studio: Open, headers: dict[str, str]) ->
         ("http://localhost.evil.example", {}, 403),
         ("http://localhost:8501", {"X-Forwarded-For": "203.0.113.9"}, 403),
         ("http://localhost:8501", {"Forwarded": "for=203.0.113.9"}, 403),
+        ("http://localhost:8501", {"Via": "1.1 proxy"}, 403),
+        ("http://localhost:8501", {"X-Real-IP": "203.0.113.9"}, 403),
+        ("http://localhost:8501", {"X-Forwarded-Host": "studio.example"}, 403),
+        ("http://localhost:8501", {"X-Forwarded-Proto": "https"}, 403),
     ],
 )
 def test_a_studio_of_ones_own_machine_has_no_other_name(
@@ -497,6 +520,17 @@ def test_a_studio_of_ones_own_machine_has_no_other_name(
 ) -> None:
     client = open_studio(RULES, client=("127.0.0.1", 50000), url=url)
     assert client.get("/api/queue", headers=headers).status_code == status
+
+
+def test_a_studio_of_ones_own_machine_does_not_speak_as_nginx_does(open_studio: Open) -> None:
+    client = open_studio(RULES, client=("127.0.0.1", 50000), url="http://127.0.0.1:8501")
+
+    async def older(scope: Scope, receive: Receive, send: Send) -> None:
+        await client.app({**scope, "http_version": "1.0"}, receive, send)
+
+    with TestClient(older, base_url=client.base_url, client=("127.0.0.1", 50000)) as proxied:
+        assert proxied.get("/api/queue").status_code == 403
+    assert client.get("/api/queue").status_code == 200
 
 
 # --- too much --------------------------------------------------------------------------------------------
@@ -523,29 +557,44 @@ def test_many_cookies_at_one_address_are_one(open_studio: Open) -> None:
 
 
 @pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",)])
+@pytest.mark.parametrize("written", ["192.0.2.{}", "192.0.2.{}:7", "[2001:db8:{}::1]:7"])
+@pytest.mark.parametrize("peer", ["203.0.113.7", "127.0.0.1"])
 def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
-    open_studio: Open, proxies: tuple[str, ...]
+    open_studio: Open, proxies: tuple[str, ...], written: str, peer: str
 ) -> None:
-    client = open_studio(limits=LimitSettings(requests_per_minute=2), proxies=proxies)
+    limits = LimitSettings(requests_per_minute=2)
+    client = behind_uvicorn(open_studio(limits=limits, proxies=proxies, client=(peer, 50000)))
     statuses = []
     for number in range(3):
         client.cookies.clear()
-        headers = {"X-Forwarded-For": f"192.0.2.{number}", "X-Studio-Address": f"192.0.2.{number}"}
+        address = written.format(number)
+        headers = {"X-Forwarded-For": address, "X-Studio-Address": address}
         statuses.append(client.get("/api/queue", headers=headers).status_code)
     assert statuses == [200, 200, 429]
 
 
-def test_behind_a_trusted_proxy_each_client_counts_for_itself(open_studio: Open) -> None:
+@pytest.mark.parametrize("proxy", ["10.0.0.1", "::ffff:10.0.0.1", "127.0.0.1"])
+@pytest.mark.parametrize("port", ["", ":7"])
+def test_behind_a_trusted_proxy_each_client_counts_for_itself(
+    open_studio: Open, proxy: str, port: str
+) -> None:
     limits = LimitSettings(requests_per_minute=2)
-    client = open_studio(limits=limits, proxies=("10.0.0.0/8",), client=("10.0.0.1", 50000))
+    proxies = ("10.0.0.0/8", "127.0.0.1")
+    client = behind_uvicorn(open_studio(limits=limits, proxies=proxies, client=(proxy, 50000)))
 
     def ask(forwarded: str) -> int:
         client.cookies.clear()
         return client.get("/api/queue", headers={"X-Forwarded-For": forwarded}).status_code
 
-    assert [ask(f"192.0.2.{n}") for n in range(3)] == [200, 200, 200]
-    spoofed = [ask(f"192.0.2.{n}, 198.51.100.1, 10.0.0.2") for n in range(100, 103)]
+    assert [ask(f"192.0.2.{n}{port}") for n in range(3)] == [200, 200, 200]
+    spoofed = [ask(f"192.0.2.{n}, 198.51.100.1{port}, 10.0.0.2{port}") for n in range(100, 103)]
     assert spoofed == [200, 200, 429], "what the client itself wrote is not believed"
+
+
+def test_an_address_is_the_same_one_in_ipv6(open_studio: Open) -> None:
+    client = open_studio(limits=LimitSettings(requests_per_minute=2))
+    written = ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201", "::ffff:192.0.2.2")
+    assert [another(client, a).get("/api/queue").status_code for a in written] == [200, 200, 429, 200]
 
 
 def test_all_addresses_of_a_household_are_one(open_studio: Open) -> None:
