@@ -11,11 +11,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import streamlit as st
 from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from jobs.people import Identity, Role
@@ -341,6 +344,28 @@ def test_nobody_touches_other_peoples_jobs(open_studio: Open, draw: Draw) -> Non
     assert mine.delete(f"/api/jobs/{job['id']}").status_code == 204
 
 
+def test_a_token_that_manages_does_to_other_peoples_jobs_what_pages_do(
+    open_studio: Open, house: Studio, draw: Draw
+) -> None:
+    mine = open_studio(replace(SIGN_IN, visitors_draw=True))
+    other = another(mine)
+    waiting, drawn = (mine.post("/api/jobs", json=JOB).json()["id"] for _ in range(2))
+    for shown in (token(house, "draw"), token(house, "manage")):
+        assert other.post(f"/api/jobs/{waiting}/cancel", headers=shown).status_code == 403
+    admin = token(house, "manage", role=Role.ADMIN)
+    assert other.post(f"/api/jobs/{waiting}/cancel", headers=admin).json()["state"] == "cancelled"
+    draw(drawn)
+    assert other.delete(f"/api/jobs/{drawn}", headers=admin).status_code == 204
+
+
+def test_ones_own_jobs_are_for_who_may_draw(open_studio: Open, house: Studio) -> None:
+    client = open_studio(SIGN_IN)
+    job = client.post("/api/jobs", json=JOB, headers=token(house, "draw")).json()["id"]
+    for scope, status in (("read", 403), ("draw", 200)):
+        answer = client.post(f"/api/jobs/{job}/cancel", headers=token(house, scope))
+        assert answer.status_code == status
+
+
 def test_what_is_hidden_is_there_for_its_owner_and_admins_only(
     open_studio: Open, house: Studio, draw: Draw
 ) -> None:
@@ -385,6 +410,7 @@ def test_a_visitor_looks_and_does_nothing_else_where_people_sign_in(open_studio:
     for method, path, body in (
         ("POST", "/api/jobs", JOB),
         ("POST", "/api/uploads", None),
+        ("POST", "/api/recipes", None),
         ("GET", "/api/executors", None),
         ("POST", "/api/weights/clip/download", None),
         ("POST", "/api/votes", {"left": "a", "right": "b", "verdict": "left"}),
@@ -543,6 +569,31 @@ def test_who_asks_too_often_waits(open_studio: Open) -> None:
     refused = client.get("/api/queue")
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= 20
+
+
+def test_live_connections_and_files_for_pages_count(open_studio: Open) -> None:
+    client = open_studio(limits=LimitSettings(requests_per_minute=4, uploads_per_hour=1))
+    path = "/_stcore/upload_file/session/file"
+    assert [client.put(path).status_code for _ in range(2)] == [404, 429]
+    for _ in range(2):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/_stcore/stream"):
+            pass
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/_stcore/stream"):
+        pass
+    assert refused.value.status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("rules", "megabytes"), [(PUBLIC, 101), (replace(PUBLIC, manage_weights=True), 2001), (SIGN_IN, 0)]
+)
+def test_only_who_manages_weights_gives_a_page_a_file_as_large(
+    open_studio: Open, rules: Rules, megabytes: int
+) -> None:
+    client = open_studio(rules)
+    for size, status in ((megabytes * 2**20, 404), (megabytes * 2**20 + 1, 413)):
+        answer = client.put("/_stcore/upload_file/x/y", headers={"Content-Length": str(size)})
+        assert answer.status_code == status
+    assert door.LARGEST_WEIGHTS_MB < st.get_option("server.maxUploadSize") == 2001
 
 
 def test_many_cookies_at_one_address_are_one(open_studio: Open) -> None:
