@@ -45,13 +45,7 @@ def _card(house: Studio, one: Reported) -> None:
             current_caller().require(Right.SETTLE_REPORTS)
             house.reports.settle(job.id)
             st.rerun()
-        with st.popover("Delete", icon=":material/delete:"):
-            st.write("The picture, its animation and its votes go for ever.")
-            if st.button("Delete for ever", type="primary", key=f"delete-{job.id}"):
-                caller = current_caller()
-                caller.require(Right.MODERATE)
-                house.delete(job.id, caller)
-                st.rerun()
+        moderation.offer_deletion(job)
 
 
 def _members(house: Studio) -> None:

@@ -155,7 +155,7 @@ def _details(job: Job) -> None:
 def _offer_more(job: Job, caller: Caller) -> None:
     with st.container(key=f"more-{job.id}", horizontal=True):
         if job.submitter == caller.person or caller.may(Right.MODERATE):
-            _offer_deletion(job)
+            moderation.offer_deletion(job)
         if caller.may(Right.MODERATE):
             moderation.offer_hiding(job)
         if caller.may(Right.REPORT) and job.submitter != caller.person:
@@ -175,15 +175,6 @@ def _offer_report(job: Job) -> None:
             st.error(plain(str(problem)), icon=":material/error:")
         else:
             st.success("Thank you: an admin will look at it.", icon=":material/check:")
-
-
-def _offer_deletion(job: Job) -> None:
-    with st.popover("Delete", icon=":material/delete:"):
-        st.write("The picture, its animation and its votes go for ever.")
-        if st.button("Delete for ever", type="primary", key=f"delete-{job.id}"):
-            studio.current().delete(job.id, current_caller())
-            _choose(None)
-            st.rerun()
 
 
 _page()

@@ -75,7 +75,8 @@ def _settings(house: Studio, caller: Caller) -> tuple[Generator, Weights, dict[s
     _tell_memory(house, generator, {"weights": weights.name, **parameters})
     with bar:
         preset_bar.show(house, caller, generator, weights, parameters, scope)
-    recipe_upload.show(house, partial(_fill, house))
+    if caller.may(Right.DRAW):
+        recipe_upload.show(house, partial(_fill, house))
     return generator, weights, parameters
 
 

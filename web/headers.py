@@ -24,6 +24,11 @@ ALWAYS = {
 NOTHING = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; sandbox"
 """For JSON and files: a picture that a browser takes for a page can do nothing."""
 CHANGING_NOTHING = ("GET", "HEAD", "OPTIONS")
+OF_PROXIES = (
+    *("forwarded", "via", "x-real-ip"),
+    *("x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+)
+"""Headers by which a proxy tells of itself."""
 ELSEWHERE = (
     "This studio is open to its own machine only, and was asked under another name or through a proxy: reach "
     "it as localhost, or say who may use it (sign-in or web.public, see SECURITY.md)."
@@ -113,7 +118,8 @@ class DescribeScripts:
 class OwnMachineOnly:
     """ASGI middleware: answers only what was asked of this machine by its own name, and through no proxy.
 
-    So no site that gives its name this machine's address reaches the studio through a browser here.
+    So no site that gives its name this machine's address reaches the studio through a browser here. A proxy
+    that says nothing of itself cannot be told.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -123,8 +129,7 @@ class OwnMachineOnly:
         if scope["type"] in ("http", "websocket"):
             headers = Headers(scope=scope)
             named = urlsplit(f"//{headers.get('host', '')}")
-            forwarded = "x-forwarded-for" in headers or "forwarded" in headers
-            if forwarded or not is_own_machine(named.hostname or ""):
+            if _is_proxied(scope, headers) or not is_own_machine(named.hostname or ""):
                 await _refuse(scope, receive, send, ELSEWHERE)
                 return
         await self.app(scope, receive, send)
@@ -142,10 +147,20 @@ class SameOriginOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in CHANGING_NOTHING:
             headers = Headers(scope=scope)
-            if "authorization" not in headers and not _is_same_origin(headers):
+            if not _shows_a_secret(headers) and not _is_same_origin(headers):
                 await _refuse(scope, receive, send, FROM_ELSEWHERE)
                 return
         await self.app(scope, receive, send)
+
+
+def _is_proxied(scope: Scope, headers: Headers) -> bool:
+    """HTTP/1.0 is what nginx speaks unless it is told otherwise; browsers and programs do not."""
+    return scope.get("http_version") == "1.0" or any(name in headers for name in OF_PROXIES)
+
+
+def _shows_a_secret(headers: Headers) -> bool:
+    """As a program does; other schemes a browser may send by itself."""
+    return headers.get("authorization", "").partition(" ")[0].lower() == "bearer"
 
 
 def _is_same_origin(headers: Headers) -> bool:

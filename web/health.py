@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -14,6 +15,8 @@ from db import DatabaseError
 from jobs.artifacts import StoreError
 
 PATIENCE_SECONDS = 4.0
+KEPT_SECONDS = 5.0
+"""Whoever asks again within this time gets the same answer, so that many watchers cost no more than one."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,18 @@ class Part:
     Args:
         name: what people call it.
         ask: returns when it can be used; raises DatabaseError or StoreError when it cannot.
+        clock: gives seconds that never go back; a finding is kept for ``KEPT_SECONDS``.
     """
 
-    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+    def __init__(
+        self, name: str, ask: Callable[[], None], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name = name
         self._ask = ask
+        self._clock = clock
         self._lock = threading.Lock()
         self._asked: Future[Finding] | None = None
+        self._found_at = 0.0
 
     def find(self, patience_seconds: float = PATIENCE_SECONDS) -> Finding:
         """How it is; not ready where it does not answer within ``patience_seconds``."""
@@ -48,19 +56,28 @@ class Part:
 
     def _answer(self) -> Future[Finding]:
         with self._lock:
-            if self._asked is None or self._asked.done():
+            if self._asked is None or self._asked.done() and self._is_old():
                 self._asked = Future()
                 threading.Thread(target=self._look, args=(self._asked,), daemon=True).start()
             return self._asked
 
+    def _is_old(self) -> bool:
+        return self._clock() - self._found_at >= KEPT_SECONDS
+
     def _look(self, answer: Future[Finding]) -> None:
         try:
-            self._ask()
-            answer.set_result(Finding(self._name, True, f"The {self._name} can be used."))
-        except (DatabaseError, StoreError) as error:
-            answer.set_result(Finding(self._name, False, str(error)))
+            answer.set_result(self._find())
         except Exception as error:
             answer.set_exception(error)
+
+    def _find(self) -> Finding:
+        try:
+            self._ask()
+            return Finding(self._name, True, f"The {self._name} can be used.")
+        except (DatabaseError, StoreError) as error:
+            return Finding(self._name, False, str(error))
+        finally:
+            self._found_at = self._clock()
 
 
 def routes(parts: Mapping[str, Part]) -> list[Route]:

@@ -21,12 +21,13 @@ from web.permissions import Caller, Openness, Right, Rules
 from web.problems import TooManyFromHere, TooMuch
 
 MAX_JSON_BYTES = 2**20
+_PAGE_UPLOAD = "/_stcore/upload_file"
 _LARGEST: Mapping[str, int] = {
     "/api/uploads": MAX_BYTES + 2**16,
     "/api/recipes": MAX_FILE_BYTES + 2**16,
-    "/_stcore/upload_file": MAX_FILE_BYTES + 2**20,
+    _PAGE_UPLOAD: MAX_FILE_BYTES + 2**20,
 }
-_COUNTED = ("/api/", "/auth/", "/oauth2callback", "/_stcore/upload_file")
+_COUNTED = ("/api/", "/auth/", "/oauth2callback", _PAGE_UPLOAD)
 _MAX_BUCKETS = 100_000
 _MAX_HOUSEHOLDS = 10_000
 _MAX_PEOPLE = 500
@@ -70,6 +71,10 @@ class Limits:
         """Take ``count`` from the buckets of the person and of the address. Raises TooMuch."""
         self._take(kind, [caller.person, household(caller.address)], count)
 
+    def take_here(self, kind: Kind, address: str) -> None:
+        """Take one from the bucket of the address alone. Raises TooMuch."""
+        self._take(kind, [household(address)], 1)
+
     def check_failures(self, address: str) -> None:
         """Raise TooMuch where an address has shown too many tokens that are none."""
         self._take(Kind.FAILURES, [household(address)], 0)
@@ -90,12 +95,14 @@ class Limits:
         """
         if not self._counting or caller.signed_in:
             return
+        here = household(caller.address)
         with self._lock:
-            here = _touched(self._people, household(caller.address), OrderedDict(), _MAX_HOUSEHOLDS)
-            _touched(here, caller.person, None, _MAX_PEOPLE)
-            people = list(here)
+            people = [*self._people.get(here, ()), caller.person]
         if waiting(people) + count > self._most_waiting:
             raise TooManyFromHere(self._most_waiting)
+        with self._lock:
+            known = _touched(self._people, here, OrderedDict(), _MAX_HOUSEHOLDS)
+            _touched(known, caller.person, None, _MAX_PEOPLE)
 
     def _take(self, kind: Kind, whose: list[str], count: int) -> None:
         if not self._counting:
@@ -122,20 +129,32 @@ class Limits:
 
 
 class LimitRequests:
-    """ASGI middleware behind ``RememberPerson``: counts requests, but for files that all pages share."""
+    """ASGI middleware behind ``RememberPerson``: counts requests, but for files that all pages share.
+
+    A file for a page counts among the uploads too. A live connection has no person yet, and counts for its
+    address.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(_COUNTED):
-            try:
-                self._limits.take(Kind.REQUESTS, scope["state"]["caller"])
-            except TooMuch as problem:
-                await too_much(problem)(scope, receive, send)
-                return
+        try:
+            self._count(scope)
+        except TooMuch as problem:
+            await too_much(problem)(scope, receive, send)
+            return
         await self.app(scope, receive, send)
+
+    def _count(self, scope: Scope) -> None:
+        if scope["type"] == "websocket":
+            self._limits.take_here(Kind.REQUESTS, scope["state"]["address"])
+        elif scope["type"] == "http" and scope["path"].startswith(_COUNTED):
+            caller: Caller = scope["state"]["caller"]
+            self._limits.take(Kind.REQUESTS, caller)
+            if scope["method"] == "PUT" and scope["path"].startswith(_PAGE_UPLOAD):
+                self._limits.take(Kind.UPLOADS, caller)
 
 
 class LimitBodies:
@@ -181,10 +200,10 @@ class LimitBodies:
 
     def _largest(self, scope: Scope) -> int:
         path: str = scope["path"]
-        if path.startswith("/_stcore/upload_file"):  # kept in memory as long as the page is open
+        if path.startswith(_PAGE_UPLOAD):  # kept in memory as long as the page is open
             caller: Caller = scope["state"]["caller"]
             if caller.may(Right.MANAGE_WEIGHTS):
-                return self._largest_weights
+                return self._largest_weights + 2**20
             if not caller.may(Right.DRAW):
                 return 0
         return next((most for start, most in _LARGEST.items() if path.startswith(start)), MAX_JSON_BYTES)

@@ -21,12 +21,9 @@ from jobs.figures import Figures, Memory, Quantiles
 from jobs.records import ExecutorStatus
 from jobs.tallies import CAUSES, Name
 from web import studio
-from web.health import Part
+from web.health import KEPT_SECONDS, Part
 from web.permissions import Caller, Right
 from web.problems import STATUS, NotAllowed
-
-KEPT_SECONDS = 5.0
-"""Whoever asks again within this time gets the same answer, so that many watchers cost no more than one."""
 
 _ENDS = ("succeeded", "failed", "cancelled")
 _COUNTED = {

@@ -1,4 +1,4 @@
-"""What admins do about a picture: a mark where it is hidden, and buttons to hide, show and delete it."""
+"""What is done about a picture: a mark where it is hidden, and buttons to hide, show and delete it."""
 
 import streamlit as st
 
@@ -22,3 +22,13 @@ def offer_hiding(job: Job) -> None:
         current_caller().require(Right.MODERATE)
         studio.current().reports.hide(job.id, hidden=not hidden)
         st.rerun()
+
+
+def offer_deletion(job: Job) -> None:
+    """A button that deletes the result; the page shows it no more."""
+    with st.popover("Delete", icon=":material/delete:"):
+        st.write("The picture, its animation and its votes go for ever.")
+        if st.button("Delete for ever", type="primary", key=f"delete-{job.id}"):
+            studio.current().delete(job.id, current_caller())
+            st.query_params.pop("job", None)
+            st.rerun()

@@ -24,7 +24,6 @@ class Right(StrEnum):
     PAUSE = "pause the queue"
     SETTLE_REPORTS = "see and settle reports"
     MODERATE = "hide and delete other people's pictures"
-    SET_PRIORITY = "set priorities"
 
 
 _TAKING_PART = frozenset({Right.LOOK, Right.DRAW, Right.VOTE, Right.REPORT})
@@ -40,10 +39,7 @@ SCOPES: Mapping[str, frozenset[Right]] = {
     "draw": frozenset({Right.DRAW}),
     "vote": frozenset({Right.VOTE, Right.REPORT}),
     "manage": frozenset(
-        {
-            *(Right.MANAGE_WEIGHTS, Right.READ_FILES, Right.PAUSE),
-            *(Right.SETTLE_REPORTS, Right.MODERATE, Right.SET_PRIORITY),
-        }
+        {Right.MANAGE_WEIGHTS, Right.READ_FILES, Right.PAUSE, Right.SETTLE_REPORTS, Right.MODERATE}
     ),
 }
 """What a token's scopes allow of the rights that its person has. No token makes tokens."""

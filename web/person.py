@@ -4,11 +4,11 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 
 import anyio.to_thread
 import streamlit as st
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -44,16 +44,16 @@ class RememberPerson:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        asked = HTTPConnection(scope)
         state = scope.setdefault("state", {})
         client = str(state.get("address", ""))
         new_cookie = None
         try:
-            shown = _bearer(headers)
+            shown = _bearer(asked.headers)
             if shown is not None and shown.startswith(PREFIX):
                 caller = await anyio.to_thread.run_sync(self._by_token, shown, client)
             else:
-                caller, new_cookie = self._by_secret(headers, shown, client)
+                caller, new_cookie = self._by_secret(asked.cookies, shown, client)
         except TooMuch as problem:
             await too_much(problem)(scope, receive, send)
             return
@@ -92,9 +92,10 @@ class RememberPerson:
             signed_in=member is not None,
         )
 
-    def _by_secret(self, headers: Headers, shown: str | None, client: str) -> tuple[Caller, str | None]:
+    def _by_secret(
+        self, cookies: Mapping[str, str], shown: str | None, client: str
+    ) -> tuple[Caller, str | None]:
         """The caller, and the cookie to set for a new one."""
-        cookies = _cookies(headers)
         identity = None
         if self._rules.openness is Openness.SIGN_IN:
             if shown is not None and not self._rules.visitors_draw:
@@ -134,11 +135,6 @@ def current_caller() -> Caller:
     return caller
 
 
-def current_person() -> str:
-    """The name of who looks at this page."""
-    return current_caller().person
-
-
 def current_identity() -> Identity | None:
     """Who has signed in at this page, if anybody has."""
     if studio.current().rules.openness is not Openness.SIGN_IN:
@@ -160,13 +156,6 @@ def _bearer(headers: Headers) -> str | None:
     if scheme.lower() != "bearer":
         return None
     return shown if SECRET.fullmatch(shown) or shown.startswith(PREFIX) else None
-
-
-def _cookies(headers: Headers) -> Mapping[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
-    except CookieError:
-        return {}
 
 
 def _cookie(secret: str) -> str:

@@ -1,5 +1,7 @@
 """The API keeps what its description promises, whatever it is sent."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import schemathesis
@@ -7,6 +9,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from web import studio
 from web.api import create_api
 from web.person import RememberPerson
 from web.studio import Studio
@@ -52,6 +55,24 @@ def test_every_route_describes_itself(client: TestClient) -> None:
         for method, operation in methods.items():
             assert operation.get("description"), f"{method} {path}"
             assert "HTTPValidationError" not in str(operation), f"{method} {path}"
+
+
+def test_a_studio_that_takes_long_to_open_holds_no_other_request_up(house: Studio) -> None:
+    opening, answered, in_time = threading.Event(), threading.Event(), []
+
+    def open_slowly() -> Studio:
+        opening.set()
+        in_time.append(answered.wait(10))
+        return house
+
+    studio.use(open_slowly)
+    with TestClient(create_api()) as client, ThreadPoolExecutor() as pool:
+        description = pool.submit(client.get, "/openapi.json")
+        opening.wait()
+        assert client.get("/nowhere").status_code == 404
+        answered.set()
+        assert description.result().status_code == 200
+    assert in_time == [True]
 
 
 def test_the_documentation_needs_no_other_server(client: TestClient) -> None:

@@ -11,10 +11,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import streamlit as st
 from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.testclient import WebSocketDenialResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from jobs.people import Identity, Role
 from jobs.queue import LeaseLost
@@ -70,6 +74,14 @@ def open_studio(house: Studio) -> Iterator[Open]:
 def another(client: TestClient, address: str = "198.51.100.9") -> TestClient:
     """Another person, at another address, in the same studio."""
     return TestClient(client.app, base_url=client.base_url, client=(address, 50000))
+
+
+def ask_through(proxy: str, client: TestClient, forwarded: str) -> int:
+    """Ask once, as somebody new; what uvicorn gets from its own machine seems to come from the last hop."""
+    hop = forwarded.rpartition(", ")[2].removesuffix(":7").strip("[]")
+    asking = another(client, hop if proxy == "127.0.0.1" else proxy)
+    headers = {"X-Forwarded-For": forwarded, "X-Studio-Address": hop}
+    return asking.get("/api/queue", headers=headers).status_code
 
 
 def token(house: Studio, *scopes: str, person: str = "", role: Role = Role.MEMBER) -> dict[str, str]:
@@ -330,6 +342,28 @@ def test_nobody_touches_other_peoples_jobs(open_studio: Open, draw: Draw) -> Non
     assert mine.delete(f"/api/jobs/{job['id']}").status_code == 204
 
 
+def test_a_token_that_manages_does_to_other_peoples_jobs_what_pages_do(
+    open_studio: Open, house: Studio, draw: Draw
+) -> None:
+    mine = open_studio(replace(SIGN_IN, visitors_draw=True))
+    other = another(mine)
+    waiting, drawn = (mine.post("/api/jobs", json=JOB).json()["id"] for _ in range(2))
+    for shown in (token(house, "draw"), token(house, "manage")):
+        assert other.post(f"/api/jobs/{waiting}/cancel", headers=shown).status_code == 403
+    admin = token(house, "manage", role=Role.ADMIN)
+    assert other.post(f"/api/jobs/{waiting}/cancel", headers=admin).json()["state"] == "cancelled"
+    draw(drawn)
+    assert other.delete(f"/api/jobs/{drawn}", headers=admin).status_code == 204
+
+
+def test_ones_own_jobs_are_for_who_may_draw(open_studio: Open, house: Studio) -> None:
+    client = open_studio(SIGN_IN)
+    job = client.post("/api/jobs", json=JOB, headers=token(house, "draw")).json()["id"]
+    for scope, status in (("read", 403), ("draw", 200)):
+        answer = client.post(f"/api/jobs/{job}/cancel", headers=token(house, scope))
+        assert answer.status_code == status
+
+
 def test_what_is_hidden_is_there_for_its_owner_and_admins_only(
     open_studio: Open, house: Studio, draw: Draw
 ) -> None:
@@ -374,6 +408,7 @@ def test_a_visitor_looks_and_does_nothing_else_where_people_sign_in(open_studio:
     for method, path, body in (
         ("POST", "/api/jobs", JOB),
         ("POST", "/api/uploads", None),
+        ("POST", "/api/recipes", None),
         ("GET", "/api/executors", None),
         ("POST", "/api/weights/clip/download", None),
         ("POST", "/api/votes", {"left": "a", "right": "b", "verdict": "left"}),
@@ -475,6 +510,14 @@ def test_another_site_changes_nothing_through_a_visitors_browser(
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("scheme", "status"), [("Basic", 403), ("Digest", 403), ("", 403), ("Bearer", 201), ("bearer", 201)]
+)
+def test_what_a_browser_may_send_by_itself_is_no_token(open_studio: Open, scheme: str, status: int) -> None:
+    headers = {"Origin": "https://evil.example", "Authorization": f"{scheme} a-secret-of-my-own".strip()}
+    assert open_studio().post("/api/jobs", json=JOB, headers=headers).status_code == status
+
+
 @pytest.mark.parametrize("headers", [{}, {"Origin": ADDRESS}, {"Sec-Fetch-Site": "same-origin"}])
 def test_the_studios_own_pages_do(open_studio: Open, headers: dict[str, str]) -> None:
     assert open_studio().post("/api/jobs", json=JOB, headers=headers).status_code == 201
@@ -490,6 +533,10 @@ def test_the_studios_own_pages_do(open_studio: Open, headers: dict[str, str]) ->
         ("http://localhost.evil.example", {}, 403),
         ("http://localhost:8501", {"X-Forwarded-For": "203.0.113.9"}, 403),
         ("http://localhost:8501", {"Forwarded": "for=203.0.113.9"}, 403),
+        ("http://localhost:8501", {"Via": "1.1 proxy"}, 403),
+        ("http://localhost:8501", {"X-Real-IP": "203.0.113.9"}, 403),
+        ("http://localhost:8501", {"X-Forwarded-Host": "studio.example"}, 403),
+        ("http://localhost:8501", {"X-Forwarded-Proto": "https"}, 403),
     ],
 )
 def test_a_studio_of_ones_own_machine_has_no_other_name(
@@ -497,6 +544,17 @@ def test_a_studio_of_ones_own_machine_has_no_other_name(
 ) -> None:
     client = open_studio(RULES, client=("127.0.0.1", 50000), url=url)
     assert client.get("/api/queue", headers=headers).status_code == status
+
+
+def test_a_studio_of_ones_own_machine_does_not_speak_as_nginx_does(open_studio: Open) -> None:
+    client = open_studio(RULES, client=("127.0.0.1", 50000), url="http://127.0.0.1:8501")
+
+    async def older(scope: Scope, receive: Receive, send: Send) -> None:
+        await client.app({**scope, "http_version": "1.0"}, receive, send)
+
+    with TestClient(older, base_url=client.base_url, client=("127.0.0.1", 50000)) as proxied:
+        assert proxied.get("/api/queue").status_code == 403
+    assert client.get("/api/queue").status_code == 200
 
 
 # --- too much --------------------------------------------------------------------------------------------
@@ -511,6 +569,31 @@ def test_who_asks_too_often_waits(open_studio: Open) -> None:
     assert 0 < int(refused.headers["retry-after"]) <= 20
 
 
+def test_live_connections_and_files_for_pages_count(open_studio: Open) -> None:
+    client = open_studio(limits=LimitSettings(requests_per_minute=4, uploads_per_hour=1))
+    path = "/_stcore/upload_file/session/file"
+    assert [client.put(path).status_code for _ in range(2)] == [404, 429]
+    for _ in range(2):
+        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/_stcore/stream"):
+            pass
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/_stcore/stream"):
+        pass
+    assert refused.value.status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("rules", "megabytes"), [(PUBLIC, 101), (replace(PUBLIC, manage_weights=True), 2001), (SIGN_IN, 0)]
+)
+def test_only_who_manages_weights_gives_a_page_a_file_as_large(
+    open_studio: Open, rules: Rules, megabytes: int
+) -> None:
+    client = open_studio(rules)
+    for size, status in ((megabytes * 2**20, 404), (megabytes * 2**20 + 1, 413)):
+        answer = client.put("/_stcore/upload_file/x/y", headers={"Content-Length": str(size)})
+        assert answer.status_code == status
+    assert door.LARGEST_WEIGHTS_MB < st.get_option("server.maxUploadSize") == 2001
+
+
 def test_many_cookies_at_one_address_are_one(open_studio: Open) -> None:
     client = open_studio(limits=LimitSettings(submissions_per_minute=4, max_waiting_per_address=3))
     statuses = []
@@ -523,29 +606,34 @@ def test_many_cookies_at_one_address_are_one(open_studio: Open) -> None:
 
 
 @pytest.mark.parametrize("proxies", [(), ("10.0.0.0/8",)])
+@pytest.mark.parametrize("written", ["192.0.2.{}", "192.0.2.{}:7", "[2001:db8:{}::1]:7"])
+@pytest.mark.parametrize("proxy", ["203.0.113.7", "127.0.0.1"])
 def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
-    open_studio: Open, proxies: tuple[str, ...]
+    open_studio: Open, proxies: tuple[str, ...], written: str, proxy: str
 ) -> None:
     client = open_studio(limits=LimitSettings(requests_per_minute=2), proxies=proxies)
-    statuses = []
-    for number in range(3):
-        client.cookies.clear()
-        headers = {"X-Forwarded-For": f"192.0.2.{number}", "X-Studio-Address": f"192.0.2.{number}"}
-        statuses.append(client.get("/api/queue", headers=headers).status_code)
+    statuses = [ask_through(proxy, client, written.format(number)) for number in range(3)]
     assert statuses == [200, 200, 429]
 
 
-def test_behind_a_trusted_proxy_each_client_counts_for_itself(open_studio: Open) -> None:
+@pytest.mark.parametrize("proxy", ["10.0.0.1", "::ffff:10.0.0.1", "127.0.0.1"])
+@pytest.mark.parametrize("port", ["", ":7"])
+def test_behind_a_trusted_proxy_each_client_counts_for_itself(
+    open_studio: Open, proxy: str, port: str
+) -> None:
     limits = LimitSettings(requests_per_minute=2)
-    client = open_studio(limits=limits, proxies=("10.0.0.0/8",), client=("10.0.0.1", 50000))
-
-    def ask(forwarded: str) -> int:
-        client.cookies.clear()
-        return client.get("/api/queue", headers={"X-Forwarded-For": forwarded}).status_code
-
-    assert [ask(f"192.0.2.{n}") for n in range(3)] == [200, 200, 200]
-    spoofed = [ask(f"192.0.2.{n}, 198.51.100.1, 10.0.0.2") for n in range(100, 103)]
+    client = open_studio(limits=limits, proxies=("10.0.0.0/8", "127.0.0.1"))
+    alone = [ask_through(proxy, client, f"192.0.2.{n}{port}") for n in range(3)]
+    assert alone == [200, 200, 200]
+    way = f"198.51.100.1{port}, 10.0.0.2{port}"
+    spoofed = [ask_through(proxy, client, f"192.0.2.{n}, {way}") for n in range(100, 103)]
     assert spoofed == [200, 200, 429], "what the client itself wrote is not believed"
+
+
+def test_an_address_is_the_same_one_in_ipv6(open_studio: Open) -> None:
+    client = open_studio(limits=LimitSettings(requests_per_minute=2))
+    written = ("192.0.2.1", "::ffff:192.0.2.1", "::ffff:c000:201", "::ffff:192.0.2.2")
+    assert [another(client, a).get("/api/queue").status_code for a in written] == [200, 200, 429, 200]
 
 
 def test_all_addresses_of_a_household_are_one(open_studio: Open) -> None:

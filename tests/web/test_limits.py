@@ -97,6 +97,16 @@ def test_waiting_jobs_of_all_who_have_not_signed_in_count_for_their_address(limi
     limits.check_waiting(caller("ben", "198.51.100.1"), 2, count)
 
 
+def test_who_is_refused_makes_nobody_forgotten_whose_jobs_wait(limits: Limits) -> None:
+    def count(people: list[str]) -> int:
+        return 3 if "ann" in people else 0
+
+    limits.check_waiting(caller("ann"), 3, lambda _people: 0)
+    for number in range(1000):
+        with pytest.raises(TooManyFromHere):
+            limits.check_waiting(caller(f"cookie {number}"), 1, count)
+
+
 def test_on_ones_own_machine_nothing_counts() -> None:
     limits = Limits(LimitSettings(submissions_per_minute=1), RULES)
     for _ in range(10):

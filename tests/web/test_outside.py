@@ -16,7 +16,7 @@ import db
 from jobs.artifacts import ArtifactStore
 from settings import LimitSettings
 from web import health, metrics, studio
-from web.health import Part
+from web.health import KEPT_SECONDS, Part
 from web.limits import Limits
 from web.permissions import Openness, Rules
 from web.person import RememberPerson
@@ -109,6 +109,16 @@ def test_what_does_not_answer_is_asked_by_one_thread_only() -> None:
 
     assert {finding.sentence for finding in found} == {"The store does not answer: see whether it runs."}
     assert (asked, part.find().ready) == ([1], True)
+
+
+def test_many_who_ask_cost_no_more_than_one() -> None:
+    asked, seconds = [], [0.0]
+    part = Part("store", lambda: asked.append(1), clock=lambda: seconds[-1])
+
+    for now, times in ((0.0, 1), (0.1, 1), (KEPT_SECONDS - 0.1, 1), (KEPT_SECONDS, 2)):
+        seconds.append(now)
+        assert part.find().ready
+        assert len(asked) == times
 
 
 def test_one_scrape_tells_of_the_queue_the_executors_and_what_was_drawn(

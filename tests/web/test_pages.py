@@ -10,8 +10,9 @@ from streamlit.testing.v1.element_tree import Button
 from generators import registry
 from jobs.records import Capabilities
 from settings import ROOT
-from tests.web.conftest import SOMEONE
+from tests.web.conftest import RULES, SOMEONE
 from web import studio
+from web.permissions import Openness, Rules
 from web.studio import Studio
 
 EMPTY = {
@@ -40,6 +41,14 @@ def test_without_any_weights_the_page_says_how_to_get_some(house: Studio, tmp_pa
     page = AppTest.from_file(str(ROOT / "web" / "main.py")).run(timeout=60)
     assert not page.exception
     assert page.error[0].value == "No weights are installed: `python -m weights list` shows what there is."
+
+
+@pytest.mark.parametrize("rules", [RULES, Rules(Openness.PUBLIC, visitors_draw=False)])
+def test_a_recipe_is_taken_from_who_may_draw(house: Studio, rules: Rules) -> None:
+    studio.use(lambda: replace(house, rules=rules))
+    page = AppTest.from_file(str(ROOT / "web" / "main.py")).run(timeout=60)
+    labels = {uploader.proto.label for uploader in page.get("file_uploader")}
+    assert ("Drop a picture to get its parameters" in labels) is rules.visitors_draw
 
 
 def test_unknown_words_are_told(house: Studio) -> None:

@@ -53,6 +53,12 @@ def test_a_program_brings_its_own_secret(browser: TestClient) -> None:
     assert "set-cookie" not in answer.headers
 
 
+@pytest.mark.parametrize("odd", ['theme={"a": 1}', "a=b c", "a", "(=)", '"', "päth=1"])
+def test_a_browser_is_known_whatever_other_cookies_it_has(browser: TestClient, odd: str) -> None:
+    cookies = f"{odd}; {COOKIE}={SECRET}; {odd}"
+    assert browser.get("/", headers={"Cookie": cookies.encode()}).text == person_of(SECRET)
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from jobs.presets import NOT_KEPT
 from web import problems, studio
@@ -36,6 +37,7 @@ def create_api() -> FastAPI:
         api.include_router(tag.router)
     _tell_problems(api)
     _describe_parameters(api)
+    _serve_description(api)
     return api
 
 
@@ -88,6 +90,15 @@ def _describe_parameters(api: FastAPI) -> None:
         return description
 
     api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _serve_description(api: FastAPI) -> None:
+    """Before FastAPI's own route, which would hold every request up while the studio is being opened."""
+
+    def description(request: Request) -> JSONResponse:
+        return JSONResponse({**api.openapi(), "servers": [{"url": request.scope["root_path"] or "/"}]})
+
+    api.router.routes.insert(0, Route(str(api.openapi_url), description, include_in_schema=False))
 
 
 def _new_job(generator: studio.Generator) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import anyio.to_thread
 from fastapi import APIRouter, Request
 
-from jobs.recipe import MAX_FILE_BYTES, recipe_in
+from jobs.recipe import recipe_in
 from web.api.answers import NOT_FOUND, may
 from web.api.models import RecipeView
 from web.permissions import Right
@@ -20,12 +20,8 @@ A_FILE: dict[str, Any] = {
 router = APIRouter(tags=["pictures"])
 
 
-@router.post("/recipes", openapi_extra=A_FILE, responses=NOT_FOUND, dependencies=[may(Right.LOOK)])
+@router.post("/recipes", openapi_extra=A_FILE, responses=NOT_FOUND, dependencies=[may(Right.DRAW)])
 async def read(request: Request) -> RecipeView:
     """What made a picture: the body is a file saved here, PNG, GIF, WebP, MP4 or a zip of frames."""
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_FILE_BYTES:
-            break
-    return RecipeView.model_validate(await anyio.to_thread.run_sync(recipe_in, bytes(data)))
+    data = await request.body()
+    return RecipeView.model_validate(await anyio.to_thread.run_sync(recipe_in, data))

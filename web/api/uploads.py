@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from jobs import exports
 from jobs.exports import Export
-from jobs.uploads import FORMATS, MAX_BYTES
+from jobs.uploads import FORMATS
 from web import files
 from web.api.answers import NOT_FOUND, House, Who, may
 from web.api.models import UploadView
@@ -32,12 +32,8 @@ async def hand_in(request: Request, house: House, caller: Who, mask: bool = Fals
 
     A ``mask`` becomes black and white: what is white may change.
     """
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_BYTES:
-            break
-    upload = await anyio.to_thread.run_sync(lambda: house.hand_in(bytes(data), caller, mask=mask))
+    data = await request.body()
+    upload = await anyio.to_thread.run_sync(lambda: house.hand_in(data, caller, mask=mask))
     return UploadView.of(upload)
 
 
