@@ -27,8 +27,8 @@ CHUNK_BYTES = 1024 * 1024
 PATIENCE_SECONDS = 30.0
 """How long an object store may take for one request before it counts as down."""
 
-_MANY_REQUESTS = ("find", "du")
-"""What takes as many requests as there are files; the client's own patience bounds each."""
+LISTING_SECONDS = 600.0
+"""How long it may take to list all its files, a thousand with each request."""
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -264,9 +264,8 @@ class ArtifactStore:
 
     def _call(self, name: str, *arguments: Any, **more: Any) -> Any:
         method = getattr(self._filesystem, name)
-        waits = inspect.iscoroutinefunction(inspect.unwrap(method))  # what wraps it is fsspec's
-        if waits and name not in _MANY_REQUESTS:
-            more["timeout"] = PATIENCE_SECONDS
+        if inspect.iscoroutinefunction(inspect.unwrap(method)):  # what wraps it is fsspec's and can wait
+            more["timeout"] = LISTING_SECONDS if name in ("find", "du") else PATIENCE_SECONDS
         return method(*arguments, **more)
 
     def _stored(self, info: Mapping[str, Any]) -> Stored:
@@ -301,7 +300,7 @@ class ArtifactStore:
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, fsspec.exceptions.FSTimeoutError):
-            return f"no answer within {PATIENCE_SECONDS:g} s"
+            return "no answer in time"
         text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         for secret in self._secrets:
             text = text.replace(secret, "…")

@@ -307,12 +307,13 @@ def test_an_object_store_that_is_down_is_told_soon() -> None:
 
 
 def test_an_object_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "PATIENCE_SECONDS", 0.3)
+    for patience in ("PATIENCE_SECONDS", "LISTING_SECONDS"):
+        monkeypatch.setattr(artifacts, patience, 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         options = {"endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}", "key": "k", "secret": "s"}
         store = ArtifactStore("s3://studio/silent", options)
         for use in USES:
-            with pytest.raises(StoreError, match="no answer within 0.3 s.*see that it runs"):
+            with pytest.raises(StoreError, match="no answer in time.*see that it runs"):
                 use(store)
 
 
