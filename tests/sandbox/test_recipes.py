@@ -10,6 +10,7 @@ from networks.biggan import BigGAN, BigGANConfig
 from networks.vqgan import VQGAN
 from sandbox.data import SceneData
 from sandbox.loop import Recipe, train
+from sandbox.recipes import biggan as biggan_recipe
 from sandbox.recipes.biggan import BigGANRecipe, Encoder, slim, whiten
 from sandbox.recipes.clip import ClipRecipe
 from sandbox.recipes.decoder import DecoderRecipe
@@ -40,6 +41,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> SceneData:
 @pytest.fixture(autouse=True)
 def eager() -> None:
     torch.compiler.set_stance("force_eager")
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BigGAN's step takes most of the time of all these tests."""
+    for name, value in {"BATCH": 4, "IMAGINED": 4, "STANDING_BATCHES": 1}.items():
+        monkeypatch.setattr(biggan_recipe, name, value)
 
 
 def make(name: str, data: SceneData, folder: Path) -> Recipe:
