@@ -1,6 +1,21 @@
 """The studio's queue beside huey, procrastinate and litequeue: throughput, latency, pick-up time.
 
 Run on an idle machine: ``python -m benchmarks.queue_speed [--full] [--folder data]``.
+
+Ours to the best other on two cores (load average 1.6 at first, 3.2 at last); above 1, ours is first:
+
+                        SQLite                            PostgreSQL
+    waiting, executors  0, 1   0, 8   10^5, 1   10^5, 8   0, 1   0, 8   10^5, 1   10^5, 8
+    enqueue a second    0.41   0.37   0.33      0.49      0.33   0.39   0.44      0.29
+    claim a second      0.88   0.71   0.72      1.55      0.39   0.35   0.75      0.22
+    finish a second     0.47   0.20   0.28      0.53      0.21   0.33   0.14      0.26
+    claim, p50          0.97   1.02   0.92      0.91      0.25   0.49   0.32      0.22
+    claim, p99          2.94   0.90   0.63      1.54      0.55   0.31   1.50      0.25
+
+It is not first because it does more: huey adds a row and takes one out. Ours counts what a person has
+waiting, gives a turn, keeps jobs, lines and results in tables with their indexes, and fences every write by
+its lease, in two to five statements a call. From asking to taking up it is first on SQLite as the products
+come (7 ms; the others 56 and 102), and second on PostgreSQL (12 ms; huey 7, procrastinate 18).
 """
 
 import argparse
