@@ -26,6 +26,11 @@ Ten minutes on PostgreSQL, the machine as busy: 42 kills of the database, 84 of 
 server, 25 executors frozen; 564 jobs acknowledged, 573 found, 266 drawn (in up to 7 attempts) and like those
 drawn in peace, 307 cancelled, none failed; 3.7 seconds from a kill to the next start (median). Every promise
 was kept.
+
+Four minutes on SQLite with the machine to itself: 57 kills of executors, 18 of the web server, 25 executors
+frozen; 748 jobs acknowledged, 752 found, 523 drawn (in up to 3 attempts) and like those drawn in peace, 229
+cancelled, none failed; 125 drawn a minute, 1.8 seconds from a kill to the next start (median). Every promise
+was kept.
 """
 
 import argparse
