@@ -89,7 +89,8 @@ def give_turns(
 ) -> Sequence[int]:
     """The turns of the submitter's next ``count`` jobs."""
     turns = range(line.next_turn, line.next_turn + _APART * count, _APART)
-    upsert(connection, lines, {"priority": priority, "submitter": submitter}, {"given": turns[-1]})
+    if turns:
+        upsert(connection, lines, {"priority": priority, "submitter": submitter}, {"given": turns[-1]})
     return turns
 
 

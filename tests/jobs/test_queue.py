@@ -204,6 +204,12 @@ def test_nobody_has_more_waiting_jobs_than_allowed(engine: Engine, clock: Turnab
     queue.enqueue("numpy", spec, submitter="ann")
 
 
+def test_a_batch_of_none_is_accepted_and_costs_no_turn(queue: Queue, ask: Ask) -> None:
+    assert queue.enqueue_all("numpy", [], submitter="ann") == []
+    first, other = ask("ann"), ask("bob")
+    assert [claimed(queue).job.id, claimed(queue).job.id] == [first.id, other.id]
+
+
 def test_a_batch_is_accepted_whole_or_not_at_all(engine: Engine, clock: TurnableClock) -> None:
     queue = Queue(engine, lease_seconds=10, max_attempts=3, max_waiting_per_person=4, clock=clock)
     batch = of_seeds({"prompt": "a circle", "weights": "sandbox", "seed": 2**32 - 2}, 3)
