@@ -23,7 +23,7 @@ from settings import ROOT
 
 SCRIPT = ROOT / "set_up_env.sh"
 CORES = len(os.sched_getaffinity(0))
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 240
 
 
 @pytest.fixture(scope="module", autouse=True)

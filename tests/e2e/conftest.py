@@ -31,7 +31,7 @@ CHROMIUM = [
     "--disable-sync",
 ]
 START_SECONDS = 240
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 
 expect.set_options(timeout=PATIENCE_MS)
 
