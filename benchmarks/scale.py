@@ -14,7 +14,8 @@ allows by default. An executor that gets none does as a real one: it rests and t
 job must have been finished once.
 
 The figures in ``docs/scale.json`` are of two cores that others kept busy, at the load averages that it names,
-with 4 seconds each and up to 100 executors: they tell what holds, not how fast an idle machine is.
+with 4 seconds each: they tell what holds, not how fast an idle machine is. Those of 200 executors were
+measured later, on faster code.
 """
 
 import argparse
