@@ -14,10 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from db import Direct, tell
 from db.tables import WAITING, jobs
 
-STOP_SECONDS = 0.02
-"""How late ``stop`` may be noticed by whoever listens to PostgreSQL."""
-LOOK_SECONDS = 0.002
-"""How often SQLite is looked at, which takes microseconds."""
+LOOK_SECONDS = 0.02
+"""How often SQLite is looked at, which takes microseconds, and how late ``stop`` may be noticed."""
 
 _CHANNEL = "studio_jobs"
 _ANY_WAITING = f"SELECT 1 FROM {jobs.name} WHERE {WAITING} LIMIT 1"
@@ -68,7 +66,7 @@ class _Listener:
         connection.execute(f"LISTEN {_CHANNEL}")
 
     def hears(self, stop: threading.Event) -> bool:
-        return any(True for _ in self.connection.notifies(timeout=STOP_SECONDS, stop_after=1))
+        return any(True for _ in self.connection.notifies(timeout=LOOK_SECONDS, stop_after=1))
 
 
 class _Watcher:

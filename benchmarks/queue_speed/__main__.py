@@ -15,7 +15,8 @@ Ours to the best other on two cores (load average 1.6 at first, 3.2 at last); ab
 It is not first because it does more: huey adds a row and takes one out. Ours counts what a person has
 waiting, gives a turn, keeps jobs, lines and results in tables with their indexes, and fences every write by
 its lease, in two to five statements a call. From asking to taking up it is first on SQLite as the products
-come (7 ms; the others 56 and 102), and second on PostgreSQL (12 ms; huey 7, procrastinate 18).
+come (21 ms; the others 65 and 82; measured later, beside other work), and second on PostgreSQL (12 ms;
+huey 7, procrastinate 18).
 """
 
 import argparse
