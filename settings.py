@@ -1,7 +1,8 @@
 """Every setting of the studio, typed: ``config.yaml``, then environment, then ``key=value`` arguments."""
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -13,6 +14,8 @@ from yaml import YAMLError
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT_PREFIX = "STUDIO_"
+
+_SECRET = re.compile("key|secret|token|pass|credential", re.IGNORECASE)
 
 
 class SettingsError(ValueError):
@@ -150,6 +153,29 @@ def load_settings(
         is_secret = str(error.full_key).startswith("artifact_options.")
         reason = "its value cannot be read" if is_secret else str(error).splitlines()[0]
         raise SettingsError(f"{setting} cannot be used: {reason}.") from error
+
+
+def is_secret(name: str) -> bool:
+    """Whether the value of an option of that name is never to be shown."""
+    return _SECRET.search(name) is not None
+
+
+def secrets_in(options: Mapping[str, Any]) -> list[str]:
+    """The values, at any depth, that are never to be shown; the longest first, for one may hold another."""
+    return sorted(_secrets_in(options), key=len, reverse=True)
+
+
+def without_password(url: str) -> str:
+    """The address without who asks, and by which password or key."""
+    return re.sub(r"//[^/]*@", "//", url)
+
+
+def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secrets_in(value)
+        elif value and is_secret(str(name)):
+            yield str(value)
 
 
 def _read(file: Path) -> DictConfig:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection
 
-from db.engine import BEGIN, begin_sqlite, explained, notify
+from db.engine import BEGIN, begin_sqlite, explained, notify_told
 
 
 class Direct(Protocol):
@@ -87,8 +87,7 @@ def _on_postgresql(dialect: Dialect, pooled: PoolProxiedConnection, writes: str)
         yield transaction
         transaction.send("COMMIT", None)
         transaction.put_out()
-    if channel := pooled.info.pop("tells", None):
-        notify(driver, channel)
+    notify_told(driver, pooled.info)
 
 
 @dataclass(frozen=True)

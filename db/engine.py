@@ -1,7 +1,6 @@
 """Opens databases; every statement of the house runs inside ``reading`` or ``writing``."""
 
 import logging
-import re
 import select
 import sqlite3
 import time
@@ -16,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Invalidate
 
 from db import errors
 from db.patience import PatientConnection
+from settings import without_password
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for another writer before the database counts as locked."""
@@ -83,7 +83,7 @@ def open_engine(
         )
         engine = create_engine(address, pool_reset_on_return=None, connect_args=arguments)
     except (ArgumentError, ImportError, ValueError) as error:
-        raise errors.unopenable(re.sub(r"//[^/]*@", "//", url), str(error)) from error
+        raise errors.unopenable(without_password(url), str(error)) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, busy_seconds)
     elif engine.dialect.name == "postgresql":
@@ -113,12 +113,14 @@ def writing(engine: Engine, *, lasting: bool = True) -> Iterator[Connection]:
     with explained(engine), _writer(engine, lasting) as connection:
         with connection.begin():
             yield connection
-        if channel := connection.info.pop("tells", None):
-            notify(_driver(connection), channel)
+        notify_told(_driver(connection), connection.info)
 
 
-def notify(driver: Any, channel: str) -> None:
-    """Notify PostgreSQL's channel. Nothing depends on it but the time that passes: a failure is logged."""
+def notify_told(driver: Any, info: dict[Any, Any]) -> None:
+    """Notify the channel that ``tell`` named, if any. Only time depends on it: a failure is logged."""
+    channel = info.pop("tells", None)
+    if channel is None:
+        return
     try:
         driver.execute(_TELL, [channel], prepare=True)
     except psycopg.Error as error:

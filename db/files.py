@@ -11,10 +11,11 @@ from typing import Any
 
 import fsspec
 
+from settings import secrets_in, without_password
+
 _ASIDE = "aside/"
 """Where a store keeps what is being written."""
 
-_SECRET = re.compile("key|secret|token|pass|credential", re.IGNORECASE)
 _THREADS = 8
 
 
@@ -44,8 +45,8 @@ class Store:
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        self.name = re.sub(r"//[^/@]*@", "//", url)
-        self._secrets = [*re.findall(r"//([^/@]*@)", url), *_secrets_in(options)]
+        self.name = without_password(url)
+        self._secrets = [*re.findall(r"//([^/@]*@)", url), *secrets_in(options)]
         with self._explained("opened"):
             self._filesystem, root = fsspec.core.url_to_fs(url, **options)
         self._root = root.rstrip("/")
@@ -147,11 +148,3 @@ def _copy(source: Store, target: Store, name: str) -> File:
 
 def _sha256(data: bytes | None) -> str | None:
     return None if data is None else hashlib.sha256(data).hexdigest()
-
-
-def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets_in(value)
-        elif value and _SECRET.search(str(name)):
-            yield str(value)

@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from settings import is_secret, secrets_in, without_password
+
 ASIDE = "aside"
 UPLOADS = "uploads"
 CHUNK_BYTES = 1024 * 1024
@@ -32,7 +34,6 @@ LISTING_SECONDS = 600.0
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-_SECRET = re.compile("key|secret|token|pass|credential", re.IGNORECASE)
 _REMOVAL_ROUNDS = 10
 
 
@@ -78,8 +79,8 @@ class ArtifactStore:
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         _check_secrets(options or {})
-        self._shown_url = re.sub(r"//[^/@]*@", "//", url)
-        self._secrets = sorted(_secrets_in(options or {}), key=len, reverse=True)
+        self._shown_url = without_password(url)
+        self._secrets = secrets_in(options or {})
         try:
             self._filesystem, root = fsspec.core.url_to_fs(url, **(_manner_of(url) | dict(options or {})))
         except Exception as error:  # a filesystem raises what it likes at what it cannot be opened with
@@ -325,16 +326,8 @@ def _check_secrets(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if isinstance(value, Mapping):
             _check_secrets(value)
-        elif _SECRET.search(str(name)) and isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_secret(str(name)) and isinstance(value, int | float) and not isinstance(value, bool):
             raise StoreError(f"artifact_options has a number as '{name}': write it between quotes, as text.")
-
-
-def _secrets_in(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets_in(value)
-        elif value and _SECRET.search(str(name)):
-            yield str(value)
 
 
 def _unless_gone(_function: object, _path: str, error: tuple[Any, Any, Any]) -> None:
