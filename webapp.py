@@ -33,7 +33,7 @@ from jobs.tokens import Tokens
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
-from web import door, health, metrics, problems, sign_in, studio
+from web import clicks, door, health, metrics, problems, sign_in, studio
 from web.api import create_api
 from web.headers import DescribeScripts
 from web.health import Part
@@ -105,6 +105,7 @@ async def log_in_one_way(_app: st.App) -> AsyncIterator[None]:
     yield
 
 
+clicks.hold()
 studio.use(open_studio)
 parts = {
     "database": Part("database", lambda: studio.current().check_database()),
