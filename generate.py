@@ -27,7 +27,6 @@ import logs
 from generators import registry
 from generators.contract import GenerationSpec
 from jobs import exports as exporting
-from jobs.artifacts import ArtifactStore
 from jobs.batch import MAX_PICTURES, of_seeds
 from jobs.executors import Executors
 from jobs.exports import Export
@@ -39,6 +38,7 @@ from jobs.recipe import NoRecipe, recipe_in
 from jobs.records import Job, JobState
 from jobs.uploads import UploadError, UploadNotFound, Uploads, is_picture
 from settings import Settings, SettingsError, load_settings
+from store import ArtifactStore
 
 POLL_SECONDS = 0.2
 SETTING = re.compile(r"[a-z_.]+=")

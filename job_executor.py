@@ -22,7 +22,6 @@ import db
 import logs
 from generators import registry, shelf
 from generators.contract import Context, Frame, GenerationError
-from jobs.artifacts import ArtifactStore, StoreError
 from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.painter import Painter
@@ -31,6 +30,7 @@ from jobs.records import Capabilities, Job
 from jobs.retention import Retention
 from jobs.uploads import Uploads
 from settings import Settings, SettingsError, load_settings
+from store import ArtifactStore, StoreError
 from weights import catalogue
 from weights.files import is_installed, known_hashes
 

@@ -18,7 +18,6 @@ from starlette.routing import Mount
 import db
 import logs
 from generators import registry
-from jobs.artifacts import ArtifactStore, StoreError
 from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
@@ -33,6 +32,7 @@ from jobs.tokens import Tokens
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ROOT, SettingsError, load_settings
+from store import ArtifactStore, StoreError
 from web import clicks, door, health, metrics, problems, sign_in, studio
 from web.api import create_api
 from web.headers import DescribeScripts

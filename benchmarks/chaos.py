@@ -56,11 +56,11 @@ import httpx
 
 import db
 from jobs import exports
-from jobs.artifacts import ArtifactStore
 from jobs.chronicle import Chronicle, EventKind
 from jobs.clock import utc_now
 from jobs.exports import Export
 from jobs.records import Counts, Job, JobState
+from store import ArtifactStore
 from tests.jobs.fast_executor import open_executor, open_queue
 from tests.jobs.processes import WebServer, load, quick_settings, start_executor, wait_until
 from tests.jobs.wholeness import check_whole, sweep_later

@@ -8,8 +8,9 @@ from sqlalchemy import Engine
 from tqdm import tqdm
 
 from db import DatabaseError, copying, migrate, open_engine
-from db.files import File, Store, StoreUnusable, copy_files, refuse_same_place
+from db.files import File, SamePlace, copy_files, names, refuse_same_place
 from settings import SettingsError, load_settings
+from store import ArtifactStore, StoreError
 
 _ABOUT_COPY = """\
 Brings all jobs, votes, presets and members of one database to another, SQLite or PostgreSQL, and the files.
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
             migrate(asked.url or load_settings().database_url)
             return 0
         return _copy(asked)
-    except (DatabaseError, SettingsError, StoreUnusable, copying.CopyRefused) as error:
+    except (DatabaseError, SettingsError, StoreError, SamePlace, copying.CopyRefused) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -84,10 +85,10 @@ def _copy(asked: argparse.Namespace) -> int:
     return 1 if troubles else 0
 
 
-def _open_store(url: str) -> Store:
+def _open_store(url: str) -> ArtifactStore:
     settings = load_settings()
     is_own = url.rstrip("/") == settings.artifact_url.rstrip("/")
-    return Store(url, settings.artifact_options if is_own else {})
+    return ArtifactStore(url, settings.artifact_options if is_own else {})
 
 
 def _copy_rows(source: Engine, target: Engine) -> list[copying.Copied]:
@@ -95,10 +96,10 @@ def _copy_rows(source: Engine, target: Engine) -> list[copying.Copied]:
         return copying.copy_rows(source, target, bar.update)
 
 
-def _copy_files(source: Store, target: Store) -> list[File]:
-    names = source.names()
-    with tqdm(total=len(names), desc="files", unit="") as bar:
-        return copy_files(source, target, names, bar.update)
+def _copy_files(source: ArtifactStore, target: ArtifactStore) -> list[File]:
+    wanted = names(source)
+    with tqdm(total=len(wanted), desc="files", unit="") as bar:
+        return copy_files(source, target, wanted, bar.update)
 
 
 def _print(tables: Sequence[copying.Copied], files: Sequence[File]) -> None:

@@ -13,12 +13,12 @@ from datetime import timedelta
 
 import db
 from jobs import retention
-from jobs.artifacts import ArtifactStore, Stored, StoreError
 from jobs.people import Members
 from jobs.queue import JobNotFound, NotFailed, Queue, TooManyWaiting
 from jobs.sweep import Found, sweep
 from jobs.tokens import SCOPES, TokenNotFound, TokenRefused, Tokens
 from settings import Settings, SettingsError, load_settings
+from store import ArtifactStore, Stored, StoreError
 
 ROW = "{:<34}{:>8}{:>14}"
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")

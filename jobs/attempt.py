@@ -13,7 +13,6 @@ import numpy as np
 
 from jobs import archive, history, pictures
 from jobs.animation import Choice
-from jobs.artifacts import ArtifactNotFound, ArtifactStore
 from jobs.checkpoint import Checkpoint
 from jobs.clock import utc_now
 from jobs.exports import Export
@@ -22,6 +21,7 @@ from jobs.painter import FrameLike, Painter
 from jobs.queue import LeaseLost, Queue
 from jobs.records import Progress, Result, numbers_of
 from settings import ExecutorSettings
+from store import ArtifactNotFound, ArtifactStore
 
 WORKING_FOLDERS = ("live", "frames", "checkpoint")
 """Where a job's files lie that go when it ends."""

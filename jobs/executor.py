@@ -12,7 +12,6 @@ from pathlib import Path
 
 import logs
 from db import DatabaseError
-from jobs.artifacts import ArtifactStore, StoreError
 from jobs.attempt import WORKING_FOLDERS, Attempt
 from jobs.executors import Executors
 from jobs.exports import Export
@@ -22,6 +21,7 @@ from jobs.queue import JobNotFound, LeaseLost, Queue
 from jobs.records import Claim, Job, JobState
 from jobs.retention import Retention
 from settings import ExecutorSettings
+from store import ArtifactStore, StoreError
 
 TROUBLE_SECONDS = 2.0
 """How long an executor rests before it tries again a store or database that failed."""

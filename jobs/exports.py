@@ -3,8 +3,8 @@
 from enum import StrEnum
 
 from jobs import archive, pictures
-from jobs.artifacts import ArtifactNotFound, ArtifactStore
 from jobs.records import Job
+from store import ArtifactNotFound, ArtifactStore
 
 
 class Export(StrEnum):

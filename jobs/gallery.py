@@ -16,12 +16,12 @@ from sqlalchemy.exc import IntegrityError
 
 from db import reading, writing
 from db.tables import SUCCEEDED, jobs, results, stars
-from jobs.artifacts import ArtifactStore
 from jobs.clock import Clock, utc_now
 from jobs.queue import JobNotFound
 from jobs.records import Page
 from jobs.rows import job_from, seen_by, select_results, upsert
 from jobs.tallies import delete_jobs
+from store import ArtifactStore
 
 SAMPLES_SUBMITTER = "studio"
 SAMPLE = "sample-"

@@ -11,12 +11,12 @@ from sqlalchemy import Connection, Engine, Select, func, select
 import db
 from db import reading, writing
 from db.tables import FRUITLESS, SUCCEEDED, jobs, stars, switches
-from jobs.artifacts import ArtifactStore
 from jobs.clock import Clock, utc_now
 from jobs.gallery import SAMPLES_SUBMITTER
 from jobs.rows import upsert
 from jobs.tallies import delete_jobs
 from settings import Settings
+from store import ArtifactStore
 
 BATCH = 100
 """So many jobs go in one transaction."""

@@ -15,11 +15,11 @@ from sqlalchemy import Engine, select
 
 from db import reading
 from db.tables import jobs, presets, results
-from jobs.artifacts import ASIDE, UPLOADS, ArtifactNotFound, ArtifactStore, Stored, job_of
 from jobs.exports import Export
 from jobs.gallery import SAMPLE
 from jobs.records import JobState
 from jobs.uploads import REFERENCE
+from store import ASIDE, UPLOADS, ArtifactNotFound, ArtifactStore, Stored, job_of
 
 SLOWEST_WRITE = timedelta(hours=1)
 """A file may lie aside, or a sample before its row is written, for so long."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs import pictures
-from jobs.artifacts import UPLOADS, ArtifactNotFound, ArtifactStore
+from store import UPLOADS, ArtifactNotFound, ArtifactStore
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000

@@ -1,6 +1,7 @@
 """Databases and an object store for the tests; the queue is asked the same on SQLite and on PostgreSQL."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import db
+from store import ArtifactStore
 from tests.object_store import ObjectStore
 from tests.postgresql import Cluster, running_cluster
 
@@ -17,6 +19,9 @@ NewDatabase = Callable[[Path], AbstractContextManager[str]]
 
 on_sqlite = pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
 """For what has to do with SQLite only, or with no database at all."""
+
+everywhere = pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+"""Runs a test on a folder and on an object store."""
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +68,29 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
         yield store
     finally:
         store.kill()
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    """In a folder, or where a test asks for it, in the object store."""
+    if getattr(request, "param", "folder") == "folder":
+        return ArtifactStore(str(tmp_path / "artifacts"))
+    objects = request.getfixturevalue("object_store")
+    return ArtifactStore(objects.place(), objects.options())
+
+
+@pytest.fixture
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte, or as many as a test asks for."""
+    megabytes = getattr(request, "param", 1)
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -15,16 +15,17 @@ from web.look import PAGES
 
 OFFICE = {"web", "jobs", "db"}
 STUDIO = {"generators", "guidance", "networks", "weights"}
-HALL = OFFICE | STUDIO | {"settings", "logs"}
+HALL = OFFICE | STUDIO | {"settings", "logs", "store"}
 ENTRY_SCRIPTS = {"webapp", "job_executor", "generate", "monitor"}
 EVERYTHING = HALL | ENTRY_SCRIPTS | {"sandbox", "benchmarks"}
 
 MAY_IMPORT = {
     "settings": set(),
     "logs": set(),
-    "db": {"settings"},
-    "jobs": {"db", "settings", "logs"},
-    "web": {"jobs", "db", "settings", "logs"},
+    "store": {"settings"},
+    "db": {"store", "settings"},
+    "jobs": {"db", "store", "settings", "logs"},
+    "web": {"jobs", "db", "store", "settings", "logs"},
     "weights": {"networks", "settings"},
     "networks": {"settings"},
     "guidance": {"networks", "weights", "settings"},

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import streamlit
 from starlette.middleware import Middleware
 
-from jobs.artifacts import ArtifactStore
 from settings import Settings
+from store import ArtifactStore
 from web.address import KnowAddress, networks
 from web.headers import OwnMachineOnly, SameOriginOnly, SetHeaders
 from web.limits import LimitBodies, LimitRequests, Limits

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 
-from jobs.artifacts import Stored
 from jobs.records import Job
+from store import Stored
 from web.studio import Studio
 
 SIGNED_SECONDS = 300

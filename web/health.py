@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from db import DatabaseError
-from jobs.artifacts import StoreError
+from store import StoreError
 
 PATIENCE_SECONDS = 4.0
 KEPT_SECONDS = 5.0

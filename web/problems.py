@@ -9,7 +9,6 @@ import streamlit as st
 
 import logs
 from db import DatabaseError
-from jobs.artifacts import ArtifactNotFound, StoreError
 from jobs.gallery import NotYours
 from jobs.moderation import PromptRefused
 from jobs.presets import PresetNotFound, PresetRefused
@@ -19,6 +18,7 @@ from jobs.reports import AlreadyReported, ReportRefused
 from jobs.tokens import TokenNotFound, TokenRefused
 from jobs.uploads import UploadError, UploadNotFound
 from jobs.votes import AlreadyVoted
+from store import ArtifactNotFound, StoreError
 from web import naming
 from web.plain_text import plain
 

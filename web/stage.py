@@ -8,9 +8,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from jobs.artifacts import ArtifactNotFound
 from jobs.queue import JobNotFound
 from jobs.records import Job, JobState
+from store import ArtifactNotFound
 from web import branches, form, history, look, studio
 from web.permissions import Caller
 from web.person import current_caller

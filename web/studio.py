@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypedDict
 from pydantic import BaseModel
 
 from jobs import batch
-from jobs.artifacts import ArtifactStore
 from jobs.chronicle import Chronicle
 from jobs.executors import Executors
 from jobs.figures import Watch
@@ -24,6 +23,7 @@ from jobs.retention import Retention
 from jobs.tokens import Tokens
 from jobs.uploads import Upload, Uploads
 from jobs.votes import Votes
+from store import ArtifactStore
 from web.limits import Kind, Limits
 from web.permissions import Caller, Right, Rules
 from web.problems import refusing

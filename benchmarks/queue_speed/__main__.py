@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from time import monotonic, sleep
+from time import sleep
 
 import psycopg
 from sqlalchemy import make_url
@@ -145,13 +145,12 @@ def _pick_ups(urls: Urls, eager: bool) -> dict[type[Contender], list[float]]:
     waited: dict[type[Contender], list[float]] = {kind: [] for kind in urls}
     with ExitStack() as stack:
         idle = {kind: stack.enter_context(idle_worker(kind, url, eager=eager)) for kind, url in urls.items()}
-        asking = {kind: kind(url) for kind, url in urls.items()}
+        asking = {kind: stack.enter_context(crew(kind, url, 1)) for kind, url in urls.items()}
         sleep(1)
         for _ in range(PICK_UPS):
             for kind, worker in idle.items():
                 sleep(PAUSE * random.uniform(1, 2))
-                start = monotonic()
-                asking[kind].enqueue()
+                start = asking[kind].step("enqueue", 1).start
                 waited[kind].append(worker.recv() - start)
     return waited
 

@@ -24,8 +24,9 @@ _PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Lap:
-    """A step done by all: how often in a second, and the seconds that each took."""
+    """A step done by all, from ``start`` on the monotonic clock: how often a second, and seconds of each."""
 
+    start: float
     per_second: float
     seconds: list[float]
 
@@ -52,15 +53,16 @@ class Crew:
 
     def lap(self, jobs: int) -> dict[str, Lap]:
         """All enqueue, then all claim, then all finish what they claimed."""
-        return {step: self._step(step, jobs // len(self._pipes)) for step in STEPS}
+        return {step: self.step(step, jobs // len(self._pipes)) for step in STEPS}
 
-    def _step(self, step: str, times: int) -> Lap:
+    def step(self, step: str, times: int) -> Lap:
+        """All do one of the steps so many times."""
         start = time.monotonic() + _HEAD_START
         for pipe in self._pipes:
             pipe.send((step, times, start))
         told = [_receive(pipe) for pipe in self._pipes]
         seconds = [value for values, _ in told for value in values]
-        return Lap(len(seconds) / (max(end for _, end in told) - start), seconds)
+        return Lap(start, len(seconds) / (max(end for _, end in told) - start), seconds)
 
 
 @contextmanager

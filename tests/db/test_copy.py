@@ -20,11 +20,11 @@ from sqlalchemy import delete, insert, inspect, select
 
 import db
 from db import copying, tables
-from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import JobState, Result, Verdict
 from jobs.votes import Votes
 from settings import ROOT
+from store import ArtifactStore
 from tests.conftest import NewDatabase
 from tests.object_store import READER, ObjectStore
 from tests.postgresql import Cluster
@@ -303,6 +303,14 @@ def test_a_store_is_not_copied_to_itself(source: str, target: str, tmp_path: Pat
     assert sorted(path for path in (tmp_path / "files").rglob("*") if path.is_file()) == before
 
 
+def test_a_store_is_not_copied_into_itself(source: str, target: str, tmp_path: Path) -> None:
+    live_in(source, ArtifactStore(str(tmp_path / "files")))
+
+    told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "files" / "backup"))
+
+    assert "the second lies in the first" in told
+
+
 def test_an_object_store_is_told_as_the_same_place_by_whichever_key(
     source: str, target: str, object_store: ObjectStore
 ) -> None:
@@ -355,9 +363,9 @@ def test_what_an_object_store_refuses_is_told_without_its_secret(
         **as_variables(object_store.options(READER)),
     )
 
-    assert f"The store {place} cannot be read" in unread
+    assert f"The artifact store {place} cannot be listed" in unread
     assert "wrong guess" not in unread
-    assert re.match(r"The store s3://studio/\w+ cannot be written", unwritten)
+    assert re.match(r"The artifact store s3://studio/\w+ cannot be written", unwritten)
 
 
 def test_an_object_store_that_is_down_or_not_there_is_told(
@@ -376,8 +384,8 @@ def test_an_object_store_that_is_down_or_not_there_is_told(
         **as_settings("s3://no-such-bucket/place", object_store.options()),
     )
 
-    assert "The store s3://studio/down cannot be read" in down
-    assert "The store s3://no-such-bucket/place cannot be written" in missing
+    assert "The artifact store s3://studio/down cannot be listed" in down
+    assert "The artifact store s3://no-such-bucket/place cannot be written" in missing
 
 
 def test_a_target_that_vanishes_is_not_taken_for_files_removed_from_the_source(
@@ -389,7 +397,7 @@ def test_a_target_that_vanishes_is_not_taken_for_files_removed_from_the_source(
 
     told = copy_refused(source, target, *stores(tmp_path / "files", tmp_path / "copy"))
 
-    assert f"The store {tmp_path}/copy cannot be written (No such file or directory)" in told
+    assert f"The artifact store {tmp_path}/copy cannot be written (No such file or directory)" in told
 
 
 @pytest.mark.parametrize("url", ["no://somebody:hidden@host/place", "s3://somebody:hidden@host/place"])
@@ -398,7 +406,7 @@ def test_what_a_store_url_says_of_its_key_is_not_shown(
 ) -> None:
     told = copy_refused(source, target, *stores(tmp_path / "files", url))
 
-    assert f"The store {url.replace('somebody:hidden@', '')} cannot be" in told
+    assert f"The artifact store {url.replace('somebody:hidden@', '')} cannot be" in told
     assert "hidden" not in told
 
 

@@ -16,11 +16,11 @@ import pytest
 
 import db
 from jobs import exports
-from jobs.artifacts import ArtifactStore
 from jobs.exports import Export
 from jobs.queue import Queue
 from jobs.records import Job, JobState
 from settings import ROOT
+from store import ArtifactStore
 from tests.jobs.fast_executor import open_executor, open_queue
 from tests.jobs.processes import SCRIPT, WebServer, load, quick_settings, wait_until
 
@@ -28,7 +28,7 @@ JOBS = 30
 SEEDS = 5
 STEPS = 20
 EXECUTORS = 3
-WHAT_AN_EXECUTOR_IS_MADE_OF = ("db", "jobs", "logs.py", "settings.py", "config.yaml")
+WHAT_AN_EXECUTOR_IS_MADE_OF = ("db", "jobs", "logs.py", "settings.py", "store.py", "config.yaml")
 
 Process = subprocess.Popen[bytes]
 

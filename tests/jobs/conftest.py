@@ -1,19 +1,14 @@
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
 
 import db
 from db.tables import attempts
-from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import Job, Result
-
-everywhere = pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
-"""Runs a test on a folder and on an object store."""
+from store import ArtifactStore
 
 
 class TurnableClock:
@@ -85,15 +80,6 @@ def fall_silent(queue: Queue, clock: TurnableClock) -> Callable[[], int]:
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """In a folder, or where a test asks for it, in the object store."""
-    if getattr(request, "param", "folder") == "folder":
-        return ArtifactStore(str(tmp_path / "artifacts"))
-    objects = request.getfixturevalue("object_store")
-    return ArtifactStore(objects.place(), objects.options())
-
-
-@pytest.fixture
 def ask(queue: Queue) -> Callable[..., Job]:
     def ask(submitter: str = "ann", prompt: str = "a red circle", priority: int = 0, seed: int = 1) -> Job:
         spec = {"prompt": prompt, "weights": "sandbox", "seed": seed}
@@ -116,20 +102,3 @@ def succeed(queue: Queue, ask: Callable[..., Job], store: ArtifactStore) -> Call
         return queue.get(claim.job.id)
 
     return succeed
-
-
-@pytest.fixture
-def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte, or as many as a test asks for."""
-    megabytes = getattr(request, "param", 1)
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"needs the right to mount a small file system: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -18,7 +18,6 @@ import numpy as np
 
 import db
 import logs
-from jobs.artifacts import ArtifactStore
 from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.painter import Painter
@@ -26,6 +25,7 @@ from jobs.queue import Queue
 from jobs.records import Job
 from jobs.retention import Retention
 from settings import Settings, load_settings
+from store import ArtifactStore
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, Engine, func, insert, select
 
 import db
 from db import tables, writing
-from jobs.artifacts import ArtifactStore
 from jobs.choosing import next_for
 from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.records import ANYTHING, Job, JobState
+from store import ArtifactStore
 
 Ask = Callable[..., Job]
 

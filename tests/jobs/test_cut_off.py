@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine
 
 import db
-from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import Job, JobState
 from settings import ROOT
+from store import ArtifactStore
 from tests.jobs.conftest import outcomes
 from tests.jobs.fast_executor import open_queue
 from tests.jobs.processes import executor, load, quick_settings, wait_until

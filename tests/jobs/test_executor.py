@@ -15,12 +15,12 @@ from PIL import Image
 import db
 from jobs import history
 from jobs.animation import Choice
-from jobs.artifacts import ArtifactStore
 from jobs.checkpoint import Checkpoint
 from jobs.executors import Executors
 from jobs.pictures import pixels, png
 from jobs.queue import Queue
 from jobs.records import Job, JobState
+from store import ArtifactStore
 from tests.conftest import on_sqlite
 from tests.jobs.fast_executor import dump, open_executor, open_queue
 from tests.jobs.processes import load, quick_settings, wait_until

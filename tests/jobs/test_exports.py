@@ -13,13 +13,13 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from jobs import archive, exports, pictures
-from jobs.artifacts import ArtifactNotFound, ArtifactStore
 from jobs.exports import Export
 from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.recipe import recipe_in
 from jobs.records import Job, Result
-from tests.jobs.conftest import everywhere
+from store import ArtifactNotFound, ArtifactStore
+from tests.conftest import everywhere
 
 RECIPE = {"generator": "numpy", "spec": {"prompt": "ein Kreis"}}
 DERIVED = (Export.MP4, Export.WEBP, Export.ZIP)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import db
-from jobs.artifacts import ArtifactStore
 from jobs.clock import utc_now
 from jobs.records import Job, JobState
+from store import ArtifactStore
 from tests.conftest import on_sqlite
 from tests.jobs.conftest import outcomes
 from tests.jobs.fast_executor import open_queue

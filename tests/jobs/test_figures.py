@@ -10,13 +10,13 @@ from sqlalchemy import Connection, Engine, event, insert
 
 from db import writing
 from db.tables import attempts, executors, jobs, results
-from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.records import Job, JobState, Progress, Result, Verdict
 from jobs.votes import Votes
+from store import ArtifactStore
 from tests.conftest import on_sqlite
 from tests.jobs.conftest import TurnableClock
 

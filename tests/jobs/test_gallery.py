@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Engine
 
 from jobs import pictures
-from jobs.artifacts import ArtifactStore
 from jobs.gallery import Gallery, NotYours, SampleError, Stars
 from jobs.queue import JobNotFound, Queue
 from jobs.records import Job, Verdict
 from jobs.votes import Votes
+from store import ArtifactStore
 from tests.jobs.conftest import TurnableClock, everywhere
 
 Succeed = Callable[..., Job]

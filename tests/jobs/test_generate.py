@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 import db
-from jobs.artifacts import ArtifactStore
 from jobs.gallery import Gallery
 from jobs.queue import Queue
 from jobs.records import JobState
 from jobs.uploads import Uploads
 from settings import ROOT
+from store import ArtifactStore
 from tests.jobs.fast_executor import open_queue
 from tests.jobs.processes import executor, load, quick_settings, wait_until
 

@@ -14,11 +14,11 @@ import pytest
 
 import db
 from jobs import exports
-from jobs.artifacts import ArtifactStore
 from jobs.executors import Executors
 from jobs.exports import Export
 from jobs.queue import Queue
 from jobs.records import Counts, Job, JobState
+from store import ArtifactStore
 from tests.jobs.fast_executor import open_executor, open_queue
 from tests.jobs.processes import executor, load, quick_settings, start_executor, wait_until
 

@@ -9,7 +9,6 @@ from sqlalchemy import Engine, select
 
 from db import reading
 from db.tables import api_tokens
-from jobs.artifacts import ArtifactStore
 from jobs.gallery import Gallery, NotYours
 from jobs.moderation import Moderation, PromptRefused, moderation, words_filter
 from jobs.people import Identity, Members, Role
@@ -19,6 +18,7 @@ from jobs.reports import AlreadyReported, ReportRefused, Reports
 from jobs.tokens import MAX_A_PERSON, TokenNotFound, TokenRefused, Tokens
 from jobs.votes import Votes
 from settings import ModerationSettings, SettingsError
+from store import ArtifactStore
 from tests.jobs.conftest import TurnableClock
 
 ANN = Identity("https://idp.example", "1234", "Ann", "ann@example.org")

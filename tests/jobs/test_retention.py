@@ -10,7 +10,6 @@ from sqlalchemy import Engine
 
 import db
 from jobs import retention
-from jobs.artifacts import ArtifactStore, StoreError
 from jobs.figures import Watch
 from jobs.gallery import Gallery
 from jobs.queue import JobNotFound, Queue
@@ -18,6 +17,7 @@ from jobs.records import Job, JobState, Verdict
 from jobs.retention import Retention, Summary
 from jobs.votes import Votes
 from settings import ROOT
+from store import ArtifactStore, StoreError
 from tests.jobs.conftest import TurnableClock
 from tests.jobs.processes import executor, load, quick_settings, wait_until
 

@@ -17,14 +17,14 @@ import db
 from db.tables import jobs, presets
 from jobs import sweep as sweeping
 from jobs.__main__ import main
-from jobs.artifacts import ArtifactStore
 from jobs.gallery import Gallery
 from jobs.presets import Preset, Presets
 from jobs.queue import Queue
 from jobs.records import Job, JobState, Result
 from jobs.sweep import SLOWEST_WRITE, UPLOADS_STAY, Kind, sweep
 from settings import ROOT
-from tests.jobs.conftest import everywhere
+from store import ArtifactStore
+from tests.conftest import everywhere
 from tests.jobs.processes import load, quick_settings, wait_until
 from tests.jobs.test_executor import working
 

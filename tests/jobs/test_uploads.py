@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from jobs.artifacts import ArtifactStore
 from jobs.uploads import LONGEST_SIDE, Upload, UploadError, UploadNotFound, Uploads
+from store import ArtifactStore
 
 UNKNOWN = "0" * 64
 IN_MEMORY = Uploads(ArtifactStore("memory://uploads"))

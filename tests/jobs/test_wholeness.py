@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from jobs import archive, pictures
-from jobs.artifacts import ArtifactStore
 from jobs.queue import Queue
 from jobs.records import Job, Result
+from store import ArtifactStore
 from tests.jobs.wholeness import check_whole
 
 Ask = Callable[..., Job]

@@ -13,9 +13,9 @@ from sqlalchemy import Engine, select
 from db import reading
 from db.tables import LEFTOVER, jobs, results
 from jobs.archive import RECIPE
-from jobs.artifacts import ASIDE, ArtifactStore
 from jobs.records import JobState
 from jobs.sweep import UPLOADS_STAY, Found, sweep
+from store import ASIDE, ArtifactStore
 
 LATER = UPLOADS_STAY + timedelta(hours=1)
 """By then a sweep takes everything that nobody names."""

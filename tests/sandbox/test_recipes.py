@@ -10,7 +10,7 @@ from networks.biggan import BigGAN, BigGANConfig
 from networks.vqgan import VQGAN
 from sandbox.data import SceneData
 from sandbox.loop import Recipe, train
-from sandbox.recipes import biggan as biggan_recipe
+from sandbox.recipes import biggan, clip, decoder, judge, prior, vqgan
 from sandbox.recipes.biggan import BigGANRecipe, Encoder, slim, whiten
 from sandbox.recipes.clip import ClipRecipe
 from sandbox.recipes.decoder import DecoderRecipe
@@ -43,35 +43,44 @@ def eager() -> None:
     torch.compiler.set_stance("force_eager")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """BigGAN's step takes most of the time of all these tests."""
-    for name, value in {"BATCH": 4, "IMAGINED": 4, "STANDING_BATCHES": 1}.items():
-        monkeypatch.setattr(biggan_recipe, name, value)
+    smaller = {
+        "BATCH": 4,
+        "CROP_BATCH": 4,
+        "WHOLE_BATCH": 2,
+        "IMAGINED": 4,
+        "STANDING_BATCHES": 1,
+        "SHAPES": 1,
+    }
+    for recipe in (biggan, clip, decoder, judge, prior, vqgan):
+        for name in smaller.keys() & vars(recipe).keys():
+            monkeypatch.setattr(recipe, name, smaller[name])
 
 
 def make(name: str, data: SceneData, folder: Path) -> Recipe:
     torch.manual_seed(0)
     if name in ("decoder", "prior"):
-        vqgan = VQGAN(CONFIG).eval().requires_grad_(False)
+        drawing = VQGAN(CONFIG).eval().requires_grad_(False)
         recipe = DecoderRecipe if name == "decoder" else PriorRecipe
-        return recipe(data, vqgan, folder / "codes.npy")
+        return recipe(data, drawing, folder / "codes.npy")
     return {"vqgan": VqganRecipe, "clip": ClipRecipe, "judge": JudgeRecipe, "biggan": BigGANRecipe}[name](
         data
     )
 
 
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("name", LOADERS)
 def test_goes_on_from_its_checkpoint_and_ships(name: str, data: SceneData, tmp_path: Path) -> None:
     straight = make(name, data, tmp_path)
-    train(straight, tmp_path / "straight", steps=3, minutes=None)
+    train(straight, tmp_path / "straight", steps=2, minutes=None)
     broken_off = make(name, data, tmp_path)
     broken_off.step(0, 0)
     checkpoint = {"recipe": broken_off.learner.state(), "step": 1, "spent": 0.0}
     (tmp_path / "resumed").mkdir()
     torch.save(checkpoint, tmp_path / "resumed" / "checkpoint.pt")
     resumed = make(name, data, tmp_path)
-    train(resumed, tmp_path / "resumed", steps=3, minutes=None)
+    train(resumed, tmp_path / "resumed", steps=2, minutes=None)
     for a, b in zip(straight.network.parameters(), resumed.network.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     resumed.export(tmp_path / "weights")
@@ -99,37 +108,37 @@ TINY = BigGANConfig(
 
 
 @pytest.fixture
-def biggan() -> BigGAN:
+def tiny_biggan() -> BigGAN:
     torch.manual_seed(0)
     generator = BigGAN(TINY)
     generator.embeddings.weight.data[-6:] = 0
     return generator.eval().requires_grad_(False)
 
 
-def test_whitening_changes_the_noise_but_no_picture(biggan: BigGAN) -> None:
+def test_whitening_changes_the_noise_but_no_picture(tiny_biggan: BigGAN) -> None:
     encoder = Encoder(TINY).requires_grad_(False)
     images, kinds = torch.rand(300, 3, 64, 64), torch.arange(300) % 5
     images += kinds.view(-1, 1, 1, 1)  # so that the classes differ
     classes = torch.nn.functional.one_hot(kinds, 5).float()
     said = encoder(images, kinds)
-    before = biggan(said[:, :6], classes, 1.0)
-    whiten(encoder, biggan, said, kinds)
+    before = tiny_biggan(said[:, :6], classes, 1.0)
+    whiten(encoder, tiny_biggan, said, kinds)
     mean, spread = encoder(images, kinds).chunk(2, 1)
-    torch.testing.assert_close(biggan(mean, classes, 1.0), before, atol=1e-3, rtol=0)
+    torch.testing.assert_close(tiny_biggan(mean, classes, 1.0), before, atol=1e-3, rtol=0)
     covariance = torch.cov(mean.T) + (2 * spread).exp().mean(0).diag()
     torch.testing.assert_close(covariance.diag(), torch.ones(6), atol=0.05, rtol=0)
     for kind in range(5):
         assert mean[kinds == kind].mean(0).abs().max() < 0.05
 
 
-def test_a_slimmer_biggan_draws_the_same(biggan: BigGAN) -> None:
+def test_a_slimmer_biggan_draws_the_same(tiny_biggan: BigGAN) -> None:
     useful = torch.tensor([True, False, True, True, False, True])
-    slimmer = slim(biggan, useful, class_dim=5).eval()
+    slimmer = slim(tiny_biggan, useful, class_dim=5).eval()
     assert (slimmer.config.z_dim, slimmer.config.class_embed_dim) == (4, 5)
     noise, classes = torch.randn(5, 4), torch.eye(5)
     whole = torch.zeros(5, 6)
     whole[:, useful] = noise
-    expected = biggan(whole, classes, 1.0)
+    expected = tiny_biggan(whole, classes, 1.0)
     torch.testing.assert_close(slimmer(noise, classes, 1.0), expected, atol=1e-4, rtol=0)
 
 

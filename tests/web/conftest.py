@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 import db
 from generators import registry
 from generators.contract import Frame
-from jobs.artifacts import ArtifactStore
 from jobs.chronicle import Chronicle
 from jobs.executor import Executor
 from jobs.executors import Executors
@@ -29,6 +28,7 @@ from jobs.tokens import Tokens
 from jobs.uploads import Uploads
 from jobs.votes import Votes
 from settings import ExecutorSettings, LimitSettings
+from store import ArtifactStore
 from tests.conftest import NewDatabase
 from web import studio
 from web.api import create_api

@@ -9,9 +9,8 @@ from urllib.parse import quote
 import pytest
 from fastapi.testclient import TestClient
 
-from jobs import artifacts
-from jobs.artifacts import ArtifactStore
 from jobs.uploads import Uploads
+from store import ArtifactStore
 from tests.object_store import ObjectStore
 from web import studio
 from web.api.pictures import A_DAY
@@ -93,7 +92,7 @@ def test_a_part_of_a_file_comes_alone(house: Studio, client: TestClient, picture
 def test_a_large_file_is_never_in_memory_whole(
     house: Studio, client: TestClient, picture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "CHUNK_BYTES", 64 * 1024)
+    monkeypatch.setattr("store.CHUNK_BYTES", 64 * 1024)
     job = house.queue.get(picture.split("/")[2])
     assert job.result is not None
     data = bytes(range(256)) * 4 * 1024

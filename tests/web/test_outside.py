@@ -13,8 +13,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import db
-from jobs.artifacts import ArtifactStore
 from settings import LimitSettings
+from store import ArtifactStore
 from web import health, metrics, studio
 from web.health import KEPT_SECONDS, Part
 from web.limits import Limits

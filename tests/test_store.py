@@ -13,9 +13,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from jobs import artifacts
-from jobs.artifacts import CHUNK_BYTES, ArtifactNotFound, ArtifactStore, StoreError
-from tests.jobs.conftest import everywhere
+from store import CHUNK_BYTES, ArtifactNotFound, ArtifactStore, StoreError
+from tests.conftest import everywhere
 from tests.jobs.processes import wait_until
 from tests.object_store import READER, ObjectStore
 
@@ -239,7 +238,7 @@ def test_publishers_of_one_name_never_show_half_a_file(
 def test_an_upload_that_breaks_off_leaves_nothing_to_be_seen(
     size: int, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr("store.PATIENCE_SECONDS", 3.0)
     whole = ArtifactStore(place := object_store.place(), object_store.options())
     with breaking_off(object_store, after=size // 3) as endpoint:
         cut = ArtifactStore(place, object_store.options(endpoint=endpoint))
@@ -308,7 +307,7 @@ def test_an_object_store_that_is_down_is_told_soon() -> None:
 
 def test_an_object_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     for patience in ("PATIENCE_SECONDS", "LISTING_SECONDS"):
-        monkeypatch.setattr(artifacts, patience, 0.3)
+        monkeypatch.setattr(f"store.{patience}", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         options = {"endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}", "key": "k", "secret": "s"}
         store = ArtifactStore("s3://studio/silent", options)

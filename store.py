@@ -67,7 +67,8 @@ class Stored:
 class ArtifactStore:
     """Artifacts under an fsspec URL: a folder (made when missing), or a place in an object store.
 
-    Every method may be called from any thread, and sees at once what other processes did.
+    Every method may be called from any thread, and sees at once what other processes did. ``address`` is the
+    URL as it may be shown.
 
     Args:
         url: for example ``/data/artifacts`` or ``s3://bucket/prefix``; the bucket must be there.
@@ -79,13 +80,13 @@ class ArtifactStore:
 
     def __init__(self, url: str, options: Mapping[str, Any] | None = None) -> None:
         _check_secrets(options or {})
-        self._shown_url = without_password(url)
-        self._secrets = secrets_in(options or {})
+        self.address = without_password(url)
+        self._secrets = [*re.findall("//([^/@]*@)", url), *secrets_in(options or {})]
         try:
             self._filesystem, root = fsspec.core.url_to_fs(url, **(_manner_of(url) | dict(options or {})))
         except Exception as error:  # a filesystem raises what it likes at what it cannot be opened with
             raise StoreError(
-                f"The artifact store {self._shown_url} cannot be opened ({self._reason(error)}): "
+                f"The artifact store {self.address} cannot be opened ({self._reason(error)}): "
                 "check artifact_url and artifact_options."
             ) from error
         self._filesystem.dircache.use_listings_cache = False
@@ -154,13 +155,14 @@ class ArtifactStore:
             return False
         return True
 
-    def files(self, folder: str) -> list[Stored]:
-        """All files in a folder and its folders, by name; others than artifacts are passed over.
+    def files(self, folder: str | None = None) -> list[Stored]:
+        """All files in a folder, or in any, and its folders, by name; others than artifacts are passed over.
 
         Raises StoreError, ValueError.
         """
+        place = self._root if folder is None else self._path(_checked(folder))
         with self._explained("listed"):
-            found = self._call("find", self._path(_checked(folder)), detail=True)
+            found = self._call("find", place, detail=True)
             files = (self._stored(info) for _, info in sorted(found.items()) if info["type"] == "file")
             return [file for file in files if _NAME.fullmatch(file.name)]
 
@@ -290,7 +292,7 @@ class ArtifactStore:
             self._explain(verb, error)
 
     def _explain(self, verb: str, error: Exception) -> NoReturn:
-        what = f"The artifact store {self._shown_url} cannot be {verb} ({self._reason(error)})"
+        what = f"The artifact store {self.address} cannot be {verb} ({self._reason(error)})"
         if self._is_local:
             todo = "free space, or check its rights."
         elif isinstance(error, PermissionError):
