@@ -46,5 +46,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=6s --start-period=2m --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://localhost:8501/health', timeout=5)"]
 
-# An executor: docker run studio python job_executor.py
+# An executor: docker run --no-healthcheck studio python job_executor.py
 CMD ["python", "webapp.py"]

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from sqlalchemy import Engine
 
@@ -22,12 +21,13 @@ import db
 import logs
 from generators import registry, shelf
 from generators.contract import Context, Frame, GenerationError
+from generators.machine import memory_of
 from jobs.executor import Executor
 from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Capabilities, Job
-from jobs.retention import Retention
+from jobs.upkeep import Upkeep
 from jobs.uploads import Uploads
 from settings import Settings, SettingsError, load_settings
 from store import ArtifactStore, StoreError
@@ -70,7 +70,7 @@ def open_executor(settings: Settings, engine: Engine) -> Executor:
         settings.executor,
         device=device,
         threads=torch.get_num_threads(),
-        retention=Retention(engine, store, settings.retention.keep_days),
+        upkeep=Upkeep(engine, store, settings.retention.keep_days),
     )
 
 
@@ -89,7 +89,7 @@ def _choose_device(wanted: str) -> str:
 def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
     def generate(job: Job, resume: bytes | None) -> Generator[Frame, None, None]:
         spec = registry.parse_spec(job.generator, job.spec, weights_dir)
-        context = Context(device, weights_dir, resume, uploads.pixels, _free_memory(device))
+        context = Context(device, weights_dir, resume, uploads.pixels, memory_of(device).free)
         yield from registry.load(job.generator)(spec, context)
 
     def recipe(job: Job) -> Mapping[str, Any]:
@@ -104,25 +104,9 @@ def _painter(device: str, weights_dir: Path, uploads: Uploads) -> Painter:
 
     def able() -> Capabilities:
         there = (e.name for e in catalogue.entries() if e.generators and is_installed(e, weights_dir))
-        return Capabilities(frozenset(there), shelf.loaded(weights_dir, device), _whole_memory(device))
+        return Capabilities(frozenset(there), shelf.loaded(weights_dir, device), memory_of(device).whole)
 
     return Painter(generate, recipe, able, hopeless=(GenerationError, registry.SpecError))
-
-
-@cache
-def _whole_memory(device: str) -> int:
-    """Bytes that a job may take when it has the machine to itself."""
-    if torch.device(device).type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1])
-    return int(psutil.virtual_memory().total)
-
-
-def _free_memory(device: str) -> int:
-    """Bytes that a job may take now."""
-    if torch.device(device).type == "cuda":
-        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0] + idle)
-    return int(psutil.virtual_memory().available)
 
 
 @cache

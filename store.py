@@ -27,10 +27,15 @@ CHUNK_BYTES = 1024 * 1024
 """How much of a file is in memory at once while it is streamed."""
 
 PATIENCE_SECONDS = 30.0
-"""How long an object store may take for one request before it counts as down."""
+"""How long an object store may take for one request before it counts as down, and for a file besides what its
+bytes take at ``SLOWEST``."""
 
-LISTING_SECONDS = 600.0
-"""How long it may take to list all its files, a thousand with each request."""
+SLOWEST = 50_000
+"""Bytes that a store takes in a second, at the least."""
+
+LONG_SECONDS = 600.0
+"""How long it may take to list all its files, a thousand with each request, or to send one file of any size;
+one that sends nothing is given up long before."""
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -112,13 +117,13 @@ class ArtifactStore:
             if self._renames:
                 self._write_aside_and_move(path, data)
             else:
-                self._call("pipe_file", path, data)
+                self._call("pipe_file", path, data, seconds=PATIENCE_SECONDS + len(data) / SLOWEST)
 
     def read(self, name: str) -> bytes:
         """The artifact of that full name. Raises ArtifactNotFound, StoreError, ValueError."""
         path = self._path(_checked(name))
         with self._explained("read", name):
-            data: bytes = self._call("cat_file", path)
+            data: bytes = self._call("cat_file", path, seconds=LONG_SECONDS)
             return data
 
     def stream(self, name: str, start: int, end: int) -> Iterator[bytes]:
@@ -162,7 +167,7 @@ class ArtifactStore:
         """
         place = self._root if folder is None else self._path(_checked(folder))
         with self._explained("listed"):
-            found = self._call("find", place, detail=True)
+            found = self._call("find", place, detail=True, seconds=LONG_SECONDS)
             files = (self._stored(info) for _, info in sorted(found.items()) if info["type"] == "file")
             return [file for file in files if _NAME.fullmatch(file.name)]
 
@@ -202,7 +207,7 @@ class ArtifactStore:
     def size(self, job_id: str) -> int:
         """Bytes of all artifacts of a job. Raises StoreError, ValueError."""
         with self._explained("read"), suppress(FileNotFoundError):
-            return int(self._call("du", self._path(_folder(job_id))))
+            return int(self._call("du", self._path(_folder(job_id)), seconds=LONG_SECONDS))
         return 0
 
     def check(self) -> None:
@@ -221,7 +226,7 @@ class ArtifactStore:
         aside = self._path(f"{ASIDE}/{secrets.token_hex(8)}")
         try:
             for file in (aside, path):
-                self._filesystem.makedirs(_parent(file), exist_ok=True)
+                self._filesystem.makedirs(folder_of(file), exist_ok=True)
             with self._filesystem.open(aside, "wb") as writer:
                 writer.write(data)
                 if self._is_local:
@@ -239,7 +244,7 @@ class ArtifactStore:
         """So that a power cut takes neither the file's name nor that of a new folder on the way to it."""
         folder = path
         while folder != self._root:
-            folder = _parent(folder)
+            folder = folder_of(folder)
             with suppress(FileNotFoundError):  # another process removes the job at the same time
                 _flush_folder(folder)
 
@@ -265,10 +270,10 @@ class ArtifactStore:
             return False
         return True
 
-    def _call(self, name: str, *arguments: Any, **more: Any) -> Any:
+    def _call(self, name: str, *arguments: Any, seconds: float | None = None, **more: Any) -> Any:
         method = getattr(self._filesystem, name)
         if inspect.iscoroutinefunction(inspect.unwrap(method)):  # what wraps it is fsspec's and can wait
-            more["timeout"] = LISTING_SECONDS if name in ("find", "du") else PATIENCE_SECONDS
+            more["timeout"] = PATIENCE_SECONDS if seconds is None else seconds
         return method(*arguments, **more)
 
     def _stored(self, info: Mapping[str, Any]) -> Stored:
@@ -296,9 +301,9 @@ class ArtifactStore:
         if self._is_local:
             todo = "free space, or check its rights."
         elif isinstance(error, PermissionError):
-            todo = "check the key and the secret in artifact_options, and what they may do there."
+            todo = "check the key and the secret (artifact_options), and what they may do there."
         else:
-            todo = "see that it runs and has space, and check artifact_url and artifact_options."
+            todo = "see that it runs and has space, and check its URL and its options (artifact_options)."
         raise StoreError(getattr(error, "errno", None), f"{what}: {todo}") from error
 
     def _reason(self, error: Exception) -> str:
@@ -314,6 +319,11 @@ def job_of(name: str) -> str | None:
     """The id of the job to which a file belongs by its full name; None for other files."""
     folder, _, rest = name.partition("/")
     return rest.partition("/")[0] if folder == "jobs" else None
+
+
+def folder_of(name: str) -> str:
+    """The folder that a file lies in, by their full names."""
+    return name.rpartition("/")[0]
 
 
 def _manner_of(url: str) -> dict[str, Any]:
@@ -336,10 +346,6 @@ def _unless_gone(_function: object, _path: str, error: tuple[Any, Any, Any]) -> 
     """Another process may remove the same files at the same time: go on with the next."""
     if not isinstance(error[1], FileNotFoundError):
         raise error[1]
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
 
 
 def _flush_folder(folder: str) -> None:

@@ -1,4 +1,6 @@
-"""The web application: the pages, and the JSON API on /api, on one port. Run: ``python webapp.py``.
+"""The web application: the pages, and the JSON API on /api, on one port.
+
+Run: ``python webapp.py [key=value …]``, for example ``web.port=9000``.
 
 It leaves with 2 when a setting cannot be used, with 1 when the store cannot.
 """
@@ -45,7 +47,7 @@ from weights.desk import WeightsDesk
 from weights.store import Store
 
 try:
-    settings = load_settings()
+    settings = load_settings(sys.argv[1:] if __name__ == "__main__" else ())
     address = settings.web.host if __name__ == "__main__" else st.get_option("server.address")
     rules = decide(settings.web, address, can_sign_in=sign_in.is_set_up())
     limits = Limits(settings.limits, rules)

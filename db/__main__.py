@@ -36,7 +36,10 @@ def main(arguments: Sequence[str]) -> int:
             migrate(asked.url or load_settings().database_url)
             return 0
         return _copy(asked)
-    except (DatabaseError, SettingsError, StoreError, SamePlace, copying.CopyRefused) as error:
+    except StoreError as error:
+        print(f"{error} Then run the command again: it goes on where it was.", file=sys.stderr)
+        return 1
+    except (DatabaseError, SettingsError, SamePlace, copying.CopyRefused) as error:
         print(error, file=sys.stderr)
         return 1
 

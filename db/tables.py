@@ -102,6 +102,7 @@ Index(
 )
 Index("jobs_running", jobs.c.number, sqlite_where=RUNNING, postgresql_where=RUNNING)
 Index("jobs_active", jobs.c.submitter, jobs.c.number, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
+Index("jobs_of_a_person", jobs.c.submitter, jobs.c.number)
 Index("jobs_gallery", jobs.c.finished_at, jobs.c.number, sqlite_where=SUCCEEDED, postgresql_where=SUCCEEDED)
 Index(
     "jobs_fruitless",

@@ -187,14 +187,16 @@ class VqganClipSpec(GuidedSpec):
     @classmethod
     def _by_aspect(cls, given: Any) -> Any:
         """The height that the aspect ratio asks for, to the next multiple of the grid."""
-        if not isinstance(given, dict) or given.get("aspect", Aspect.FREE) not in set(Aspect) - {Aspect.FREE}:
+        aspect = given.get("aspect") if isinstance(given, dict) else None
+        if not isinstance(aspect, str) or aspect not in set(Aspect) - {Aspect.FREE}:
             return given
-        across, down = map(int, str(Aspect(given["aspect"])).split(":"))
+        across, down = map(int, str(Aspect(aspect)).split(":"))
         try:
             width = float(given.get("width", cls.model_fields["width"].default))
-        except (TypeError, ValueError):
+            height = max(1, int(width * down / across / GRID + 0.5)) * GRID
+        except (TypeError, ValueError, OverflowError):  # the width's own check says what is wrong with it
             return given
-        return {**given, "height": max(1, int(width * down / across / GRID + 0.5)) * GRID}
+        return {**given, "height": height}
 
     @model_validator(mode="after")
     def _image_for_mask(self) -> Self:

@@ -156,7 +156,8 @@ def _colours(count: int, how: Augmentations, random: torch.Generator) -> Tensor 
     to_gray = GRAY.expand(3, 3)
     matrix = _turned_hues(hue * LARGEST_HUE)
     gray = torch.rand(count, generator=random) < how.grayscale
-    matrix = torch.where(gray.view(-1, 1, 1), to_gray, matrix)
+    pale = how.colour_jitter * (torch.rand(count, 1, 1, generator=random) * 2 - 1)
+    matrix = torch.where(gray.view(-1, 1, 1), to_gray, torch.lerp(matrix, to_gray @ matrix, pale))
     gain = (1 + contrast / 2).view(-1, 1, 1)
     offset = ((1 - gain) / 2 + brightness.view(-1, 1, 1) / 4).expand(-1, 3, 1)
     return torch.cat([matrix * gain, offset], 2)

@@ -21,6 +21,7 @@ from settings import Settings, SettingsError, load_settings
 from store import ArtifactStore, Stored, StoreError
 
 ROW = "{:<34}{:>8}{:>14}"
+_MOST_DAYS = 36_500
 _SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)*=")
 REFUSALS = (
     *(db.DatabaseError, StoreError, JobNotFound, NotFailed, TooManyWaiting),
@@ -60,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     making = commands.add_parser("token", help="make a secret for a program that acts as an admin")
     making.add_argument("name", help="what it is for")
     making.add_argument("--scope", action="append", choices=SCOPES, required=True, help="what it may; repeat")
-    making.add_argument("--days", type=float, help="it ends after so many; default: never")
+    making.add_argument("--days", type=_days, help="it ends after so many; default: never")
     revoking = commands.add_parser("revoke", help="end one of those tokens")
     revoking.add_argument("token", help="its id")
     for command, verb in {
@@ -99,6 +100,13 @@ def _again(settings: Settings, asked: argparse.Namespace) -> int:
     job = _queue(settings).again(asked.job)
     print(f"The job {job.id} waits again.")
     return 0
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 < days <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"must be more than 0 and at most {_MOST_DAYS}, was {text}")
+    return days
 
 
 def _token(settings: Settings, asked: argparse.Namespace) -> int:

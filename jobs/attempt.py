@@ -2,6 +2,7 @@
 
 import logging
 import math
+import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,9 @@ from store import ArtifactNotFound, ArtifactStore
 
 WORKING_FOLDERS = ("live", "frames", "checkpoint")
 """Where a job's files lie that go when it ends."""
+
+RESULT = "result-"
+"""So begins the name of the folder that an attempt publishes in, so that a late one replaces nothing."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class Attempt:
         self._history: list[dict[str, float]] = []
         self._live: list[str] = []
         self._checkpoint = self._claim.checkpoint
+        self._result = f"{RESULT}{secrets.token_hex(4)}"
 
     def run(self) -> Outcome:
         """Draw until the picture is finished, cancelled or handed back, and tell the queue.
@@ -190,8 +195,12 @@ class Attempt:
         frames = {step: self._store.read(self._frame_name(step)) for step in self._shown}
         packed = archive.pack(frames, recipe)
         animation = pictures.gif(archive.images(packed), recipe)
-        self._put(Export.ZIP, packed)
-        return self._put(Export.PNG, pictures.png(last.image, recipe)), self._put(Export.GIF, animation)
+        picture = pictures.png(last.image, recipe)
+        self._put(f"{self._result}/{Export.ZIP}", packed)
+        return (
+            self._put(f"{self._result}/{Export.PNG}", picture),
+            self._put(f"{self._result}/{Export.GIF}", animation),
+        )
 
     def _put(self, name: str, data: bytes) -> str:
         return self._store.publish(self._job.id, self._job.place(name), data)

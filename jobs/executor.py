@@ -5,26 +5,28 @@ import os
 import secrets
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
-from itertools import product
 from pathlib import Path
 
 import logs
 from db import DatabaseError
-from jobs.attempt import WORKING_FOLDERS, Attempt
+from jobs.attempt import RESULT, WORKING_FOLDERS, Attempt
 from jobs.executors import Executors
-from jobs.exports import Export
 from jobs.heart import Heart, Lease
 from jobs.painter import Painter
 from jobs.queue import JobNotFound, LeaseLost, Queue
-from jobs.records import Claim, Job, JobState
-from jobs.retention import Retention
+from jobs.records import Claim, Job
+from jobs.upkeep import Upkeep
 from settings import ExecutorSettings
-from store import ArtifactStore, StoreError
+from store import ArtifactStore, StoreError, folder_of
 
 TROUBLE_SECONDS = 2.0
 """How long an executor rests before it tries again a store or database that failed."""
+
+MOST_UNKEPT = 3
+"""How often in a row the store may refuse a job's files before the attempt counts as failed."""
 
 _BEATS_A_LEASE = 3
 
@@ -42,7 +44,7 @@ class Executor:
         settings: how often to look, beat, show and save.
         device: what people read on the system page.
         threads: likewise.
-        retention: seen to while there is no job.
+        upkeep: seen to while there is no job.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Executor:
         *,
         device: str,
         threads: int,
-        retention: Retention | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._queue = queue
@@ -65,8 +67,9 @@ class Executor:
         self._settings = settings
         self._device = device
         self._threads = threads
-        self._retention = retention
+        self._upkeep = upkeep
         self._trouble: str | None = None
+        self._unkept: Counter[str] = Counter()
 
     def run(self, stop: threading.Event, *, job_id: str | None = None) -> None:
         """Work until ``stop`` is set, or only on ``job_id`` until that has ended.
@@ -109,8 +112,8 @@ class Executor:
             if claim is not None:
                 with heart.holding(claim) as lease, logs.about(**lease.facts):
                     self._work(lease, stop)
-            elif self._retention is not None:
-                self._retention.tidy(self.id)
+            elif self._upkeep is not None:
+                self._upkeep.see_to_it(self.id)
             self._sweep()
         except (StoreError, DatabaseError) as error:
             self._pause(error)
@@ -124,10 +127,14 @@ class Executor:
         attempt = Attempt(lease, self._queue, self._store, self._painter, self._settings, stop)
         try:
             _log.info("%s", attempt.run())
+            self._unkept.clear()
         except LeaseLost as error:
             self._give_way(job, error)
-        except (StoreError, DatabaseError):
+        except DatabaseError:
             self._tell(claim, self._queue.release)
+            raise
+        except StoreError as error:
+            self._give_back_unkept(claim, str(error))
             raise
         except self._painter.hopeless as error:
             _log.warning("cannot be done: %s", error)
@@ -137,6 +144,14 @@ class Executor:
             _log.exception("attempt %d failed", job.attempts)
             sentence = _sentence(error)
             self._tell(claim, lambda held: self._queue.retry(held, sentence))
+
+    def _give_back_unkept(self, claim: Claim, reason: str) -> None:
+        """Uncounted, for the store failed and not the job; unless it does so again while nothing succeeds."""
+        self._unkept[claim.job.id] += 1
+        if self._unkept[claim.job.id] % MOST_UNKEPT == 0:
+            self._tell(claim, lambda held: self._queue.retry(held, reason))
+        else:
+            self._tell(claim, self._queue.release)
 
     def _tell(self, claim: Claim, verb: Callable[[Claim], None]) -> None:
         try:
@@ -167,12 +182,14 @@ class Executor:
     def _remove_files(self, job: Job) -> None:
         """A result keeps its pictures and nothing else; what did not succeed keeps nothing."""
         rounds = range(job.round + 1)
-        folders = [job.place(folder, round) for folder in WORKING_FOLDERS for round in rounds]
-        self._store.delete_job(job.id, *folders)
-        kept = job.round if job.state is JobState.SUCCEEDED else None
-        for export, round in product(Export, rounds):
-            if round != kept:
-                self._store.delete(f"jobs/{job.id}/{job.place(export, round)}")
+        self._store.delete_job(
+            job.id, *(job.place(folder, round) for folder in WORKING_FOLDERS for round in rounds)
+        )
+        published = tuple(f"jobs/{job.id}/{job.place(RESULT, round)}" for round in rounds)
+        kept = None if job.result is None else folder_of(job.result.image)
+        for file in self._store.files(f"jobs/{job.id}"):
+            if file.name.startswith(published) and folder_of(file.name) != kept:
+                self._store.delete(file.name)
 
     def _pause(self, error: Exception) -> None:
         if self._trouble != str(error):

@@ -2,10 +2,10 @@
 
 import os
 import socket
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psutil
-from sqlalchemy import Connection, Engine, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, insert, or_, select, update
 
 from db import reading, writing
 from db.tables import RUNNING, executors, jobs, shelves
@@ -14,7 +14,8 @@ from jobs.observer import Observer
 from jobs.records import ANYTHING, Capabilities, ExecutorStatus
 from jobs.rows import upsert
 
-_FORGET_AFTER = timedelta(hours=1)
+_FORGET_SECONDS = 3600.0
+_LOOK_SECONDS = 60.0
 _ANY_WEIGHTS = "*"
 
 
@@ -41,10 +42,11 @@ class Executors:
         self._alive_seconds = alive_seconds
         self._clock = clock
         self._reports = Observer(stopwatch)
+        self._others = Observer(stopwatch)
         self._told: dict[str, Capabilities] = {}
 
     def register(self, executor_id: str, *, device: str, threads: int, able: Capabilities = ANYTHING) -> None:
-        """Enter this process under that id, and strike out those long silent."""
+        """Enter this process under that id, and strike out those of this machine that were long silent."""
         now = self._clock()
         row = {
             "device": device,
@@ -57,10 +59,8 @@ class Executors:
             "memory": able.memory,
             "resident": _resident_bytes(),
         }
-        seen = executors.c.seen_at
-        long_silent = or_(seen < now - _FORGET_AFTER, seen > now + _FORGET_AFTER)
         with writing(self._engine, lasting=False) as connection:
-            connection.execute(delete(executors).where(long_silent))
+            connection.execute(delete(executors).where(executors.c.host == row["host"], _long_silent(now)))
             upsert(connection, executors, {"id": executor_id}, row)
             _fill_shelf(connection, executor_id, able)
         self._told[executor_id] = able
@@ -68,7 +68,8 @@ class Executors:
     def beat(self, executor_id: str, trouble: str | None = None, able: Capabilities = ANYTHING) -> bool:
         """Report being alive; False where the executor is not on the register, or no longer.
 
-        ``trouble`` says in a sentence why no jobs are taken.
+        ``trouble`` says in a sentence why no jobs are taken. Others that were seen to be silent for an hour
+        are struck out.
         """
         mine = executors.c.id == executor_id
         news = {
@@ -82,8 +83,18 @@ class Executors:
                 return False
             if able != self._told.get(executor_id):
                 _fill_shelf(connection, executor_id, able)
+            self._strike_out_silent(connection)
         self._told[executor_id] = able
         return True
+
+    def _strike_out_silent(self, connection: Connection) -> None:
+        if self._others.seconds_since_look() < _LOOK_SECONDS:
+            return
+        rows = connection.execute(select(executors.c.id, executors.c.seen_at))
+        unchanged = self._others.look({row.id: row.seen_at for row in rows})
+        silent = [executor_id for executor_id, seconds in unchanged.items() if seconds >= _FORGET_SECONDS]
+        if silent:
+            connection.execute(delete(executors).where(executors.c.id.in_(silent)))
 
     def leave(self, executor_id: str) -> None:
         """Strike the executor out."""
@@ -91,7 +102,7 @@ class Executors:
             connection.execute(delete(executors).where(executors.c.id == executor_id))
 
     def all(self) -> list[ExecutorStatus]:
-        """Every executor that reported within the last hour, the oldest first, with the job it runs."""
+        """Every executor on the register, the oldest first, with the job it runs."""
         on_it = and_(jobs.c.executor == executors.c.id, RUNNING)
         query = (
             select(executors, jobs.c.id.label("job_id"))
@@ -118,6 +129,12 @@ class Executors:
     def alive(self) -> list[ExecutorStatus]:
         """The executors that reported within ``alive_seconds``."""
         return [executor for executor in self.all() if executor.alive]
+
+
+def _long_silent(now: datetime) -> ColumnElement[bool]:
+    """By one's own clock, which may be another than theirs who are on other machines."""
+    forget = timedelta(seconds=_FORGET_SECONDS)
+    return or_(executors.c.seen_at < now - forget, executors.c.seen_at > now + forget)
 
 
 def _fill_shelf(connection: Connection, executor_id: str, able: Capabilities) -> None:

@@ -1,10 +1,11 @@
 """The forms in which a finished job's animation can be had; the rarer ones are made when first asked for."""
 
+import threading
 from enum import StrEnum
 
 from jobs import archive, pictures
 from jobs.records import Job
-from store import ArtifactNotFound, ArtifactStore
+from store import ArtifactNotFound, ArtifactStore, folder_of
 
 
 class Export(StrEnum):
@@ -16,6 +17,9 @@ class Export(StrEnum):
     WEBP = "animation.webp"
     ZIP = "frames.zip"
 
+
+_ROOM = threading.RLock()
+"""Only one is made at a time, whoever asks: films take much memory. One is made of another."""
 
 _MAKE = {Export.MP4: pictures.mp4, Export.WEBP: pictures.webp}
 
@@ -33,7 +37,8 @@ def read(store: ArtifactStore, job: Job, export: Export) -> bytes:
     except ArtifactNotFound:
         if name in (name_of(job, Export.PNG), name_of(job, Export.GIF)):
             raise
-        return _keep(store, job, export, _made(store, job, export))
+        with _ROOM:
+            return _keep(store, job, export, _made(store, job, export))
 
 
 def ready(store: ArtifactStore, job: Job, export: Export) -> str:
@@ -52,7 +57,7 @@ def name_of(job: Job, export: Export) -> str:
     """The artifact name of the file of a succeeded job, whether it was made already or not."""
     assert job.result is not None
     known = {Export.PNG: job.result.image, Export.GIF: job.result.animation}
-    return known.get(export, f"jobs/{job.id}/{job.place(export)}")
+    return known.get(export, f"{folder_of(job.result.image)}/{export}")
 
 
 def _made(store: ArtifactStore, job: Job, export: Export) -> bytes:
@@ -63,7 +68,8 @@ def _made(store: ArtifactStore, job: Job, export: Export) -> bytes:
 
 
 def _keep(store: ArtifactStore, job: Job, export: Export, data: bytes) -> bytes:
-    name = store.publish(job.id, job.place(export), data)
+    name = name_of(job, export)
+    store.put(name, data)
     if job.result is None or not store.exists(job.result.image):  # the job was deleted meanwhile
         store.delete(name)
     return data

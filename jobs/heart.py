@@ -85,6 +85,8 @@ class Heart:
                     self._beat(lease)
                 except DatabaseError as error:
                     _log.warning("a heartbeat was missed: %s", error)
+                except Exception:  # whatever it was, the next beat may go well
+                    _log.exception("a heartbeat was missed")
 
     def _show_life(self) -> None:
         if self._alive_file is not None:

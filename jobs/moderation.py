@@ -2,7 +2,7 @@
 
 ``moderation.words_file`` names a text file with one word or phrase a line; what follows ``#`` is a remark.
 Upper and lower case are the same, and so are letters that only look different to a computer ("ﬁ" and "fi",
-full-width letters, accents). Words count as a whole: "art" does not stop "party".
+full-width letters, accents). Words count as a whole: "art" does not stop "party", but "_art_" and "art2".
 
 ``moderation.hook`` names ``module:function``, a function that takes the prompt and returns why it is refused,
 as one sentence for people, or None. It is called in the web processes and in the terminal, so it has to be
@@ -23,6 +23,7 @@ Objection = Callable[[str], str | None]
 
 WORDS_REFUSED = "Pictures with these words are not drawn here: write the prompt in other words."
 _INVISIBLE = ("Cf", "Mn")
+_LETTER = r"[^\W\d_]"
 
 
 class PromptRefused(ValueError):
@@ -60,7 +61,7 @@ def words_filter(words: Iterable[str]) -> Objection:
     pattern = "|".join(r"\s+".join(map(re.escape, phrase.split())) for phrase in phrases)
     if not pattern:
         return lambda _prompt: None
-    forbidden = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)")
+    forbidden = re.compile(rf"(?<!{_LETTER})(?:{pattern})(?!{_LETTER})")
     return lambda prompt: WORDS_REFUSED if forbidden.search(_plain(prompt)) else None
 
 

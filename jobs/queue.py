@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Row,
@@ -233,7 +234,7 @@ class Queue:
         asked = jobs.c.id == job_id
         with writing(self._engine) as connection:
             _enter_line_of(connection, job_id)
-            connection.execute(select(jobs.c.id).where(asked).with_for_update())
+            _stand_still(connection, asked)
             job = _get(connection, job_id)
             if job.state is not JobState.FAILED or job.finished_at is None:
                 raise NotFailed(job)
@@ -345,6 +346,7 @@ class Queue:
         """
         with writing(self._engine) as connection:
             _enter_line_of(connection, job_id)
+            _stand_still(connection, jobs.c.id == job_id)
             left = connection.execute(_CANCEL_WAITING, {"wanted": job_id, "now": self._clock()}).one_or_none()
             if left is not None:
                 fairness.close_gap(connection, *left)
@@ -532,9 +534,9 @@ class Queue:
         reason: str | None = None,
         **values: Any,
     ) -> None:
-        now = self._clock()
+        now, held = self._clock(), and_(jobs.c.id == claim.job.id, jobs.c.token == claim.token)
+        _stand_still(connection, held)
         if _run(connection, claim, _CANCEL_RUNNING.where(jobs.c.cancel_requested), now=now) == 0:
-            held = and_(jobs.c.id == claim.job.id, jobs.c.token == claim.token)
             archive(connection, held, outcome, reason, now)
             _fenced(connection, claim, move(JobState.QUEUED, started_at=None, **values).where(_HELD))
 
@@ -548,6 +550,11 @@ class Queue:
         else:
             archive(connection, taken, AttemptOutcome.LOST, None, now)
             connection.execute(move(JobState.QUEUED, started_at=None).where(taken, RUNNING))
+
+
+def _stand_still(connection: Connection, job: ColumnElement[bool]) -> None:
+    """Nobody else changes the job until this transaction ends; who does so now is waited for."""
+    connection.execute(select(jobs.c.id).where(job).with_for_update())
 
 
 def _fenced(connection: Connection, claim: Claim, statement: Update, **values: Any) -> None:

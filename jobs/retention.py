@@ -1,6 +1,5 @@
 """What is kept and for how long: old results that nobody starred go, and so do old jobs without a result."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,11 +9,11 @@ from sqlalchemy import Connection, Engine, Select, func, select
 
 import db
 from db import reading, writing
-from db.tables import FRUITLESS, SUCCEEDED, jobs, stars, switches
+from db.tables import FRUITLESS, SUCCEEDED, jobs, stars
 from jobs.clock import Clock, utc_now
 from jobs.gallery import SAMPLES_SUBMITTER
-from jobs.rows import upsert
 from jobs.tallies import delete_jobs
+from jobs.turns import Turn
 from settings import Settings
 from store import ArtifactStore
 
@@ -25,8 +24,6 @@ EVERY = timedelta(hours=1)
 """How often idle executors see to it, all together."""
 
 _MEASURED = 200
-_ASK_SECONDS = 60.0
-_TURN = "retention"
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Retention:
         self._store = store
         self._clock = clock
         self._at_it = False
-        self._asked_at = float("-inf")
+        self._turn = Turn(engine, "retention", EVERY, clock=clock)
 
     def would_delete(self) -> Summary:
         """What ``apply`` would delete now; of many jobs, the bytes are judged by some of them.
@@ -101,21 +98,8 @@ class Retention:
         Raises:
             DatabaseError, StoreError: one of the two cannot be used.
         """
-        if self.keep_days and (self._at_it or self._takes_turn(who)):
+        if self.keep_days and (self._at_it or self._turn.is_mine(who)):
             self._at_it = bool(self._delete_batch())
-
-    def _takes_turn(self, who: str) -> bool:
-        """Whether this process is the one that sees to it this hour."""
-        if time.monotonic() - self._asked_at < _ASK_SECONDS:
-            return False
-        self._asked_at, now = time.monotonic(), self._clock()
-        last = select(switches.c.changed_at).where(switches.c.name == _TURN).with_for_update()
-        with writing(self._engine, lasting=False) as connection:
-            seen_to = connection.execute(last).scalar()
-            if seen_to is not None and abs(now - seen_to) < EVERY:
-                return False
-            upsert(connection, switches, {"name": _TURN}, {"changed_by": who, "changed_at": now})
-        return True
 
     def _expired(self) -> Iterator[Select[Any]]:
         """Results, then failed and cancelled jobs, that are too old: ids, states and ends."""

@@ -19,7 +19,7 @@ from jobs.exports import Export
 from jobs.gallery import SAMPLE
 from jobs.records import JobState
 from jobs.uploads import REFERENCE
-from store import ASIDE, UPLOADS, ArtifactNotFound, ArtifactStore, Stored, job_of
+from store import ASIDE, UPLOADS, ArtifactNotFound, ArtifactStore, Stored, folder_of, job_of
 
 SLOWEST_WRITE = timedelta(hours=1)
 """A file may lie aside, or a sample before its row is written, for so long."""
@@ -57,7 +57,7 @@ class _Job:
     def needs(self, name: str) -> bool:
         if not self.state.is_final:
             return True
-        beside = {f"{known.rpartition('/')[0]}/{export}" for known in self.named for export in Export}
+        beside = {f"{folder_of(known)}/{export}" for known in self.named for export in Export}
         return name in self.named | beside
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ REFERENCE = re.compile(r"[0-9a-f]{64}")
 """What a picture that was handed in is known by."""
 
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
+
+
+_ROOM = threading.Lock()
+"""Only one picture is decoded at a time, whoever hands it in: a large one takes half a gigabyte."""
 
 
 class UploadError(ValueError):
@@ -146,7 +151,8 @@ def _decode(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image)
-        return _upright(image)
+        with _ROOM:
+            return _upright(image)
     except UploadError:
         raise
     except Image.DecompressionBombError as error:
@@ -163,6 +169,7 @@ def _check_size(image: Image.Image) -> None:
 def _upright(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BITS:
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    upright = ImageOps.exif_transpose(image).convert("RGBA")
+    ImageOps.exif_transpose(image, in_place=True)
+    upright = image.convert("RGBA")
     upright.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     return upright

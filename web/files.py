@@ -31,7 +31,15 @@ def saved_name(job: Job, suffix: str) -> str:
 
 
 def answer(
-    house: Studio, request: Request, name: str, *, kind: str, caching: str, saved_as: str, save: bool = False
+    house: Studio,
+    request: Request,
+    name: str,
+    *,
+    kind: str,
+    caching: str,
+    saved_as: str,
+    save: bool = False,
+    may_sign: bool = True,
 ) -> Response:
     """The file of that artifact name, or the part of it that is asked for.
 
@@ -43,13 +51,14 @@ def answer(
         caching: the Cache-Control of a file that comes through this server.
         saved_as: the name to save it by.
         save: whether a browser that is led here saves the file instead of showing it.
+        may_sign: False for what a page's script reads, which may read nothing of another host.
 
     Raises:
         ArtifactNotFound: there is no such file.
         StoreError: the store cannot be read.
     """
     disposition = f"{'attachment' if save else 'inline'}; filename*=utf-8''{quote(saved_as, safe='')}"
-    if house.signs_links:
+    if may_sign and house.signs_links:
         link = house.artifacts.signed_link(name, seconds=SIGNED_SECONDS, kind=kind, disposition=disposition)
         if link is not None:
             remembered = f"private, max-age={_REMEMBERED_SECONDS}"

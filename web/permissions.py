@@ -57,7 +57,7 @@ class Undecided(ValueError):
         super().__init__(
             f"The studio would be reached from other machines at {address or 'every address'}, and nobody "
             "has said who may use it: set up sign-in ([auth] in .streamlit/secrets.toml, see SECURITY.md), "
-            "or open it to everyone with --public (the setting web.public=true)."
+            "or open it to everyone with the setting web.public=true (./set_up_env.sh --public)."
         )
 
 

@@ -34,7 +34,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from benchmarks.queue_speed.contender import Contender
-from benchmarks.queue_speed.crew import STEPS, Lap, crew, idle_worker
+from benchmarks.queue_speed.crew import STEPS, Crew, GaveUp, Lap, crew, idle_worker
 from benchmarks.queue_speed.huey import Huey
 from benchmarks.queue_speed.litequeue import Litequeue
 from benchmarks.queue_speed.procrastinate import Procrastinate
@@ -118,17 +118,29 @@ def _compare(urls: Urls, size: int, turns: int) -> None:
     laps: dict[str, list[dict[str, Lap]]] = {kind.name: [] for kind in urls}
     with ExitStack() as stack:
         crews = {kind.name: stack.enter_context(crew(kind, url, size)) for kind, url in urls.items()}
-        for working in crews.values():
-            working.lap(size)  # statements compiled, caches and log files warm
+        for name in list(crews):
+            with _fair_play(name, crews):
+                crews[name].lap(size)  # statements compiled, caches and log files warm
         for turn in range(turns):
-            for name in list(crews) if turn % 2 else reversed(crews):
-                laps[name].append(crews[name].lap(JOBS_A_TURN))
+            for name in list(crews) if turn % 2 else list(reversed(crews)):
+                with _fair_play(name, crews):
+                    laps[name].append(crews[name].lap(JOBS_A_TURN))
     _head(list(crews))
     for step in STEPS:
         _row(f"{step}/s", [median(lap[step].per_second for lap in laps[name]) for name in crews], more=True)
     for percent in (50, 99):
         at = [_percentile([s for lap in laps[name] for s in lap["claim"].seconds], percent) for name in crews]
         _row(f"claim p{percent}, ms", at, more=False)
+
+
+@contextmanager
+def _fair_play(name: str, crews: dict[str, Crew]) -> Iterator[None]:
+    """Who gives up is out of this table."""
+    try:
+        yield
+    except GaveUp as error:
+        print(f"  {name} gives up: {error.__cause__}")
+        del crews[name]
 
 
 def _compare_pick_ups(urls: Urls) -> None:

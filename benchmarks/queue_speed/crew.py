@@ -22,6 +22,10 @@ _HEAD_START = 0.05
 _PATIENCE = 120.0
 
 
+class GaveUp(Exception):
+    """A contender raised, such as for a database that others lock for too long."""
+
+
 @dataclass(frozen=True)
 class Lap:
     """A step done by all, from ``start`` on the monotonic clock: how often a second, and seconds of each."""
@@ -56,11 +60,14 @@ class Crew:
         return {step: self.step(step, jobs // len(self._pipes)) for step in STEPS}
 
     def step(self, step: str, times: int) -> Lap:
-        """All do one of the steps so many times."""
+        """All do one of the steps so many times. Raises GaveUp."""
         start = time.monotonic() + _HEAD_START
         for pipe in self._pipes:
             pipe.send((step, times, start))
         told = [_receive(pipe) for pipe in self._pipes]
+        for error in told:
+            if isinstance(error, Exception):
+                raise GaveUp from error
         seconds = [value for values, _ in told for value in values]
         return Lap(start, len(seconds) / (max(end for _, end in told) - start), seconds)
 
@@ -94,7 +101,10 @@ def _work(contender: Contender, pipe: Connection) -> None:
     while True:
         step, times, start = pipe.recv()
         time.sleep(max(0.0, start - time.monotonic()))
-        pipe.send(_STEPS[step](contender, times, claimed))
+        try:
+            pipe.send(_STEPS[step](contender, times, claimed))
+        except Exception as error:
+            pipe.send(error)
 
 
 def _enqueue(contender: Contender, times: int, _claimed: list[object]) -> tuple[list[float], float]:

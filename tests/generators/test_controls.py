@@ -178,6 +178,12 @@ def test_the_height_follows_the_aspect_ratio() -> None:
     assert parse_spec("vqgan_clip", spec.model_dump(mode="json")) == spec
 
 
+@pytest.mark.parametrize("given", [{"aspect": []}, {"width": 1e999}, {"width": "9" * 400}, {"width": "nan"}])
+def test_an_aspect_or_a_width_that_means_nothing_is_told(given: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match="|".join(given)):
+        parse_spec("vqgan_clip", {"prompt": "x", "aspect": "16:9"} | given)
+
+
 def test_a_picture_that_does_not_fit_is_refused_with_the_size_that_does(
     images: dict[str, np.ndarray],
 ) -> None:

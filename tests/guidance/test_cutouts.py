@@ -121,6 +121,15 @@ def test_grayscale_takes_the_colours() -> None:
     torch.testing.assert_close(seen[:, 0], seen[:, 2])
 
 
+def test_colour_jitter_changes_how_strong_colours_are() -> None:
+    red = torch.tensor([0.7, 0.3, 0.3]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    seen = cut_out(red, 32, 64, seeded(0), Augmentations(noise=0, colour_jitter=1.0))
+    strength = (seen.amax(1) - seen.amin(1)).mean((1, 2)) / seen.mean((1, 2, 3))
+    plain = 0.4 / 0.433
+    assert strength.min() < 0.6 * plain
+    assert strength.max() > 1.2 * plain
+
+
 def test_colour_jitter_keeps_a_gray_picture_gray() -> None:
     gray = torch.full((1, 3, 64, 64), 0.5)
     seen = cut_out(gray, 16, 64, seeded(0), Augmentations(noise=0, colour_jitter=1.0))

@@ -23,7 +23,7 @@ from jobs.executors import Executors
 from jobs.painter import Painter
 from jobs.queue import Queue
 from jobs.records import Job
-from jobs.retention import Retention
+from jobs.upkeep import Upkeep
 from settings import Settings, load_settings
 from store import ArtifactStore
 
@@ -88,7 +88,7 @@ def open_executor(settings: Settings) -> Executor:
         settings.executor,
         device="cpu",
         threads=1,
-        retention=Retention(engine, store, settings.retention.keep_days),
+        upkeep=Upkeep(engine, store, settings.retention.keep_days),
     )
 
 

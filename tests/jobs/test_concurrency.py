@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select, text, update
 
 import db
 from db import tables, writing
@@ -18,6 +18,7 @@ from jobs.gallery import Gallery
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.records import ANYTHING, Job, JobState
 from store import ArtifactStore
+from tests.jobs.processes import wait_until
 
 Ask = Callable[..., Job]
 
@@ -171,3 +172,39 @@ def doubled(connection: Connection, times: int) -> int:
         twins = select(jobs.c.id + str(time), jobs.c.turn + 2**time, *same)
         connection.execute(insert(jobs).from_select(["id", "turn", *same], twins))
     return connection.execute(select(func.count()).select_from(jobs).where(tables.WAITING)).scalar_one()
+
+
+def test_a_job_that_is_cancelled_while_it_is_handed_back_is_cancelled(
+    engine: Engine, queue: Queue, ask: Ask
+) -> None:
+    """Whoever comes second sees what the first has done."""
+    for _ in range(20):
+        job = ask()
+        claim = queue.claim("executor")
+        assert claim is not None
+        with ThreadPoolExecutor(2) as both:
+            cancelled, released = both.submit(queue.cancel, job.id), both.submit(queue.release, claim)
+            assert cancelled.result().state is JobState.CANCELLED or cancelled.result().cancel_requested
+            released.result()
+        assert queue.get(job.id).state is JobState.CANCELLED
+
+
+def test_cancelling_waits_for_whoever_has_the_job_in_hand(engine: Engine, queue: Queue, ask: Ask) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    job = ask()
+    queue.claim("executor")
+    mine = tables.jobs.c.id == job.id
+    with ThreadPoolExecutor() as thread:
+        with writing(engine) as connection:
+            handed_back = {"state": "queued", "token": None, "executor": None, "started_at": None}
+            connection.execute(update(tables.jobs).where(mine).values(handed_back))
+            cancelled = thread.submit(queue.cancel, job.id)
+            wait_until(lambda: _waits_for_a_lock(engine), "the canceller waits")
+        assert cancelled.result().state is JobState.CANCELLED
+
+
+def _waits_for_a_lock(engine: Engine) -> bool:
+    with db.reading(engine) as connection:
+        waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        return connection.execute(waiting).scalar_one() > 0

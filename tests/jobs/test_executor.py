@@ -6,21 +6,26 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import update
 
 import db
-from jobs import history
+from db import tables
+from jobs import executor, history
 from jobs.animation import Choice
+from jobs.attempt import Attempt
 from jobs.checkpoint import Checkpoint
 from jobs.executors import Executors
+from jobs.painter import FrameLike
 from jobs.pictures import pixels, png
 from jobs.queue import Queue
 from jobs.records import Job, JobState
-from store import ArtifactStore
+from store import ArtifactStore, folder_of
 from tests.conftest import on_sqlite
 from tests.jobs.fast_executor import dump, open_executor, open_queue
 from tests.jobs.processes import load, quick_settings, wait_until
@@ -177,7 +182,7 @@ def test_who_tidies_up_late_takes_nothing_of_a_job_that_was_asked_for_again(
 ) -> None:
     job = ask()
     claim = queue.claim("another executor")
-    for name in ("frames/000001.png", "picture.png"):
+    for name in ("frames/000001.png", "result-1/picture.png"):
         store.publish(job.id, name, b"")
     queue.fail(claim, "No such luck.")
     begins, goes_on = threading.Event(), threading.Event()
@@ -199,18 +204,99 @@ def test_who_tidies_up_late_takes_nothing_of_a_job_that_was_asked_for_again(
         wait_until(lambda: queue.leftovers() == [], "the working files are removed")
 
     assert ended.state is JobState.SUCCEEDED
-    left = [file.name.removeprefix(f"jobs/{job.id}/") for file in store.files("jobs")]
-    assert left == ["again-1/animation.gif", "again-1/frames.zip", "again-1/picture.png"]
+    assert {file.name.rpartition("/")[0] for file in store.files("jobs")} == {folder_of(ended.result.image)}
+    assert ended.result.image.startswith(f"jobs/{job.id}/again-1/result-")
+
+
+@everywhere
+def test_an_executor_that_publishes_late_replaces_nothing(
+    arguments: list[str],
+    queue: Queue,
+    store: ArtifactStore,
+    ask: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is held up between its last frame and its picture, until another has drawn the job."""
+    job = ask()
+    at_the_end, goes_on = threading.Event(), threading.Event()
+    publish = Attempt._publish
+
+    def publish_late(attempt: Attempt, last: FrameLike) -> tuple[str, str]:
+        if not at_the_end.is_set():
+            at_the_end.set()
+            assert goes_on.wait(60)
+            last = replace(last, image=255 - last.image)  # as another device might draw it
+        return publish(attempt, last)
+
+    monkeypatch.setattr(Attempt, "_publish", publish_late)
+    with working(arguments):
+        assert at_the_end.wait(60)
+        lose_lease(arguments, job)
+        with working(arguments):
+            ended = done(queue, job)
+        picture = store.read(ended.result.image)
+        goes_on.set()
+        wait_until(lambda: queue.leftovers() == [], "the working files are removed")
+        wait_until(lambda: len(store.files("jobs")) == 3, "what was published late is removed")
+
+    assert queue.get(job.id).result == ended.result
+    assert store.read(ended.result.image) == picture
+    assert {folder_of(file.name) for file in store.files("jobs")} == {folder_of(ended.result.image)}
+
+
+def lose_lease(arguments: list[str], job: Job) -> None:
+    """As the queue takes it from an executor that was silent for too long."""
+    taken = {"state": "queued", "token": None, "executor": None}
+    with db.writing(db.open_engine(load(arguments).database_url)) as connection:
+        connection.execute(update(tables.jobs).where(tables.jobs.c.id == job.id).values(taken))
+
+
+def test_a_job_whose_files_alone_the_store_refuses_is_failed_and_the_next_is_drawn(
+    small_disk: Path,
+    arguments: list[str],
+    queue: Queue,
+    ask: Callable[..., Job],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A frame of the first takes more than the disk has; the store takes small files all the time."""
+    monkeypatch.setattr(executor, "TROUBLE_SECONDS", 0.1)
+    large, small = ask(size=800), ask(size=24)
+    with working([*arguments, f"artifact_url={small_disk}/artifacts"]):
+        assert done(queue, small).state is JobState.SUCCEEDED
+
+    assert queue.get(large.id).state is JobState.FAILED
+    assert "No space left on device" in queue.get(large.id).error
+
+
+def test_a_heart_that_stumbles_beats_on(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    beat, stumbled = Executors.beat, threading.Event()
+
+    def beat_but_once(*told: object) -> bool:
+        if not stumbled.is_set():
+            stumbled.set()
+            raise PermissionError("The folder of weights cannot be read.")
+        return beat(*told)
+
+    monkeypatch.setattr(Executors, "beat", beat_but_once)
+    with working([*arguments, "executor.heartbeat_seconds=0.5"]):
+        assert stumbled.wait(60)
+        (seen,) = register(arguments).all()
+        wait_until(lambda: register(arguments).all()[0].seen_at > seen.seen_at, "it is heard of again")
+
+
+def test_an_idle_executor_sweeps_the_store(arguments: list[str], store: ArtifactStore) -> None:
+    store.publish("a-job-that-is-gone", "frames/000001.png", b"")
+    with working(arguments):
+        wait_until(lambda: store.files("jobs") == [], "what nobody names is gone")
 
 
 def test_an_executor_that_was_struck_out_registers_again(arguments: list[str]) -> None:
-    """As happens when another machine's clock is hours ahead."""
     executors = register(arguments)
     with working(arguments):
         wait_until(lambda: len(executors.all()) == 1, "the executor is on the register")
-        (executor,) = executors.all()
-        executors.leave(executor.id)
-        wait_until(lambda: [e.id for e in executors.alive()] == [executor.id], "it is there again")
+        (mine,) = executors.all()
+        executors.leave(mine.id)
+        wait_until(lambda: [e.id for e in executors.alive()] == [mine.id], "it is there again")
 
 
 def test_a_full_disk_stops_the_claiming_and_loses_no_job(
@@ -224,8 +310,8 @@ def test_a_full_disk_stops_the_claiming_and_loses_no_job(
         wait_until(
             lambda: any(e.trouble for e in register(arguments).all()), "the executor tells its trouble"
         )
-        (executor,) = register(arguments).alive()
-        assert "No space left on device" in executor.trouble
+        (mine,) = register(arguments).alive()
+        assert "No space left on device" in mine.trouble
         assert {queue.get(job.id).state for job in jobs} == {JobState.QUEUED}
         assert sum(queue.get(job.id).attempts for job in jobs) == 0
         ballast.unlink()
@@ -249,8 +335,8 @@ def test_a_job_waits_for_an_object_store_that_was_killed_and_is_finished_from_it
         wait_until(lambda: (queue.get(job.id).progress or NOTHING).step > 20, "the job is under way")
         object_store.kill()
         wait_until(lambda: any(e.trouble for e in register(arguments).all()), "the trouble is told")
-        (executor,) = register(arguments).alive()
-        assert "see that it runs" in executor.trouble
+        (mine,) = register(arguments).alive()
+        assert "see that it runs" in mine.trouble
         assert (queue.get(job.id).state, queue.get(job.id).attempts) == (JobState.QUEUED, 0)
         object_store.start()
         assert done(queue, job).state is done(queue, untouched).state is JobState.SUCCEEDED

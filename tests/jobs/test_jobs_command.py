@@ -60,3 +60,12 @@ def test_without_a_setting_retention_keeps_everything(
 ) -> None:
     assert main(["retention", *settings]) == 0
     assert "Everything is kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "1e10", "soon"])
+def test_a_token_lasts_for_a_time_that_can_be_meant(days: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        main(["token", "a robot", "--scope", "read", "--days", days])
+
+    assert refusal.value.code == 2
+    assert "--days" in capsys.readouterr().err

@@ -202,6 +202,8 @@ def test_the_waiting_jobs_of_several_people_are_counted(queue: Queue, ask: Calla
         ("a ｂｏｍｂ", True),
         ("a bo\u00admb", True),
         ("a bômb", True),
+        ("a _bomb_", True),
+        ("a bomb2", True),
         ("bombastic", False),
         ("a big   bad\twolf", True),
         ("a big badwolf", False),

@@ -1,17 +1,19 @@
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
+import db
 from db import tables, writing
 from jobs.batch import of_seeds
 from jobs.executors import Executors
 from jobs.queue import JobNotFound, Queue, TooManyWaiting
 from jobs.records import Claim, Job, JobState, Progress, Result
+from jobs.rows import select_jobs
 from tests.jobs.conftest import TurnableClock
 
 Ask = Callable[..., Job]
@@ -348,3 +350,46 @@ def stray_result(job_id: str) -> dict[str, object]:
         "width": 1,
         "height": 1,
     }
+
+
+def test_executors_whose_clocks_are_far_apart_stay_on_the_register(
+    engine: Engine, clock: TurnableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hours_ahead() -> datetime:
+        return clock.now + timedelta(hours=5)
+
+    one = Executors(engine, alive_seconds=10, clock=clock, stopwatch=clock.stopwatch)
+    other = Executors(engine, alive_seconds=10, clock=hours_ahead, stopwatch=clock.stopwatch)
+    for name, executors in (("one", one), ("other", other)):
+        monkeypatch.setattr("socket.gethostname", lambda name=name: f"host of {name}")
+        executors.register(name, device="cpu", threads=1)
+    for _ in range(100):
+        clock.turn(61)
+        assert one.beat("one")
+        assert other.beat("other")
+
+
+def test_an_executor_that_was_silent_for_an_hour_is_struck_out(engine: Engine, clock: TurnableClock) -> None:
+    one = Executors(engine, alive_seconds=10, clock=clock, stopwatch=clock.stopwatch)
+    for name in ("one", "other"):
+        one.register(name, device="cpu", threads=1)
+    for _ in range(59):
+        clock.turn(61)
+        one.beat("one")
+    assert len(one.all()) == 2
+    for _ in range(2):
+        clock.turn(61)
+        one.beat("one")
+    assert [executor.id for executor in one.all()] == ["one"]
+
+
+def test_a_persons_jobs_are_found_without_looking_through_everybodys(queue: Queue, engine: Engine) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("SQLite's planner tells it plainly")
+    newest = select_jobs().where(tables.jobs.c.submitter == "ann").order_by(tables.jobs.c.number.desc())
+    asked = str(newest).replace(":submitter_1", "?")
+    with db.reading(engine) as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}", ("ann",))
+        told = "\n".join(row.detail for row in plan)
+    assert "jobs_of_a_person" in told
+    assert "TEMP B-TREE" not in told

@@ -142,6 +142,19 @@ def test_signed_links_lead_to_the_store_and_keep_type_and_name(
     assert client.get("/jobs/nowhere/image.png", follow_redirects=False).status_code == 404
 
 
+@pytest.mark.parametrize("house", ["s3"], indirect=True)
+def test_what_a_script_of_the_page_reads_comes_through_this_server(
+    house: Studio, client: TestClient, picture: str
+) -> None:
+    studio.use(lambda: replace(house, signs_links=True))
+    upload = client.post(picture.replace("/image.png", "/upload")).json()["image"]
+
+    answer = client.get(f"/uploads/{upload}", follow_redirects=False)
+
+    assert answer.status_code == 200
+    assert answer.content.startswith(b"\x89PNG")
+
+
 def test_a_store_that_signs_nothing_is_proxied_all_the_same(
     house: Studio, client: TestClient, picture: str
 ) -> None:
