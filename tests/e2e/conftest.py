@@ -72,14 +72,14 @@ class RunningStudio:
         finally:
             self._web.send_signal(signal.SIGCONT)
 
-    def wait_for_finished(self, prompt: str, times: int) -> None:
+    def wait_for_finished(self, prompt: str) -> None:
         """Ask the database, which answers also while the web process stands still."""
         done = select(func.count()).select_from(jobs).where(jobs.c.prompt == prompt, SUCCEEDED)
         engine = db.open_engine(f"sqlite:///{self.folder}/studio.db")
 
         def arrived() -> bool:
             with db.reading(engine) as connection:
-                return connection.execute(done).scalar_one() >= times
+                return connection.execute(done).scalar_one() > 0
 
         try:
             wait_for(arrived)

@@ -62,21 +62,14 @@ class WebServer:
         with socket.create_server(("localhost", 0)) as free:
             port = free.getsockname()[1]
         self.url = f"http://localhost:{port}"
-        settings = [*arguments, "web.host=localhost", f"web.port={port}"]
-        names = (
-            (name.replace(".", "__").upper(), value)
-            for name, _, value in (s.partition("=") for s in settings)
-        )
-        self._environment = os.environ | {f"STUDIO_{name}": value for name, value in names}
+        self._arguments = [*arguments, "web.host=localhost", f"web.port={port}"]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self._log.open("ab") as out:
-            command = [sys.executable, "webapp.py"]
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=out, stderr=subprocess.STDOUT
-            )
+            command = [sys.executable, "webapp.py", *self._arguments]
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
     def wait_until_it_answers(self) -> None:
         wait_until(lambda: self.answers() or not self.is_running(), "the web server answers")

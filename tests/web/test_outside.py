@@ -1,5 +1,7 @@
 """What is seen from outside: health, readiness and metrics, on a real database and a real store."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 import db
-from settings import LimitSettings
+from settings import ROOT, LimitSettings
 from store import ArtifactStore
 from web import health, metrics, studio
 from web.health import KEPT_SECONDS, Part
@@ -165,3 +167,16 @@ def test_without_a_database_the_metrics_say_that_it_is_down(outside: TestClient,
     engine.dispose()
 
     assert (answer.status_code, figures(answer.text)) == (200, {"studio_up{database}": 0})
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [("--public", "--public"), ("web.host=0.0.0.0", "nobody has said who may use it")],
+)
+def test_the_web_server_says_which_argument_it_cannot_use(argument: str, told: str, tmp_path: Path) -> None:
+    command = [sys.executable, "webapp.py", f"data_dir={tmp_path}", argument]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    assert ended.returncode == 2
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
