@@ -31,6 +31,11 @@ Four minutes on SQLite with the machine to itself: 57 kills of executors, 18 of 
 frozen; 748 jobs acknowledged, 752 found, 523 drawn (in up to 3 attempts) and like those drawn in peace, 229
 cancelled, none failed; 125 drawn a minute, 1.8 seconds from a kill to the next start (median). Every promise
 was kept.
+
+Four minutes on PostgreSQL with the files in an object store (``--store s3 --executors 2``), beside ten other
+processes: 9 kills of the database, 22 of executors, 5 of the web server, 6 executors frozen; 142 jobs
+acknowledged and found, 53 drawn (in up to 8 attempts) and like those drawn in peace, 89 cancelled, none failed,
+nothing left to sweep. Every promise was kept.
 """
 
 import argparse
