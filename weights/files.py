@@ -90,6 +90,11 @@ def record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.record.json")
 
 
+def conversion_folder(path: Path) -> Path:
+    """Where ``weights.conversion`` keeps the tensors of the pickled checkpoint at ``path``."""
+    return path.with_name(f"{path.name}.converted")
+
+
 def weights_hash(entry: WeightsEntry, weights_dir: Path) -> str:
     """Name the set's exact content in 16 hexadecimal digits, for the recipe kept with each result."""
     lines = sorted(f"{sha256} {path}\n" for path, sha256 in known_hashes(entry, weights_dir).items())

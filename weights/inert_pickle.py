@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 MAX_ARGUMENTS = 16
 """No builder takes more; unpacking a longer row again and again would take quadratic time."""
+MAX_INDEX = 2**32
+"""Of the memo. Numbers beyond can be chosen so that they all fall into one place of Python's dictionaries."""
 FOREIGN = object()
 """Stands for every object whose making was not carried out."""
 
@@ -69,6 +71,8 @@ class _Machine:
         self.marks.append(len(self.stack))
 
     def remember(self, index: int | None) -> None:
+        if index is not None and not 0 <= index < MAX_INDEX:
+            raise ValueError(f"the memo index {index} has no place in a checkpoint")
         self.memo[len(self.memo) if index is None else index] = self.stack[-1]
 
     def recall(self, index: int) -> None:

@@ -1,7 +1,7 @@
 """Weights files to networks ready for use: frozen, in evaluation mode, on their device."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -22,8 +22,10 @@ from networks import latent_flow
 from networks.biggan import BigGAN, BigGANConfig, fold_spectral_norm
 from networks.latent_flow import LatentFlow
 from networks.vqgan import VQGAN, VQGANConfig
+from weights.conversion import read_converted
 from weights.errors import WeightsError
-from weights.reader import read_checkpoint
+from weights.memory import is_out_of_memory, told_unless_out_of_memory
+from weights.reader import within
 
 FIRST_STAGE = "first_stage_model."
 """Where a Net2NetTransformer's checkpoint keeps its VQGAN."""
@@ -57,12 +59,12 @@ def load_vqgan(config_path: Path, weights_path: Path, device: str = "cpu") -> VQ
         WeightsError: a file is missing or damaged, or the weights do not fit the configuration.
     """
     config = _read_config(VQGANConfig.from_yaml, config_path)
-    tensors = _read_tensors(weights_path)
+    tensors = _read_tensors(weights_path, FIRST_STAGE)
     with _told_when_unfit(weights_path, config_path):
         with torch.device("meta"):
             model = VQGAN(config)
         model.to_empty(device=device)
-        model.load_state_dict(_first_stage(tensors))
+        model.load_state_dict(tensors)
     return model.eval().requires_grad_(False)
 
 
@@ -96,12 +98,11 @@ def load_clip(folder: Path, device: str = "cpu") -> ClipParts:
     Raises:
         WeightsError: the folder is missing, incomplete or damaged.
     """
-    try:
+    incomplete = f"{folder} holds no whole CLIP with its tokenizer; install it again."
+    with told_unless_out_of_memory(incomplete):  # transformers raises many kinds for a bad folder
         model = _clip_model(folder)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         mean, std = _normalisation(folder)
-    except Exception as error:  # transformers raises many kinds for a bad folder
-        raise WeightsError(f"{folder} holds no whole CLIP with its tokenizer; install it again.") from error
     return ClipParts(model.to(device).eval().requires_grad_(False), tokenizer, mean, std)
 
 
@@ -111,10 +112,9 @@ def load_prior(path: Path, device: str = "cpu") -> LatentFlow:
     Raises:
         WeightsError: the file is missing, damaged or no prior.
     """
-    try:
+    useless = f"{path} is missing, damaged or no prior; install it again."
+    with told_unless_out_of_memory(useless):  # a header that anyone may have written can be wrong in any way
         return latent_flow.load_prior(path, device)
-    except Exception as error:  # a header that anyone may have written can be wrong in any way
-        raise WeightsError(f"{path} is missing, damaged or no prior; install it again.") from error
 
 
 def _clip_model(folder: Path) -> CLIPModel | SiglipModel:
@@ -154,22 +154,20 @@ def _told_when_unfit(weights_path: Path, config_path: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise WeightsError(
             f"{weights_path} does not fit {config_path}; install the two from the same source."
         ) from error
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        return read_checkpoint(path)
+def _read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    """What is under ``prefix`` where anything is, else everything."""
     try:
-        return load_file(path)
+        if path.suffix != ".safetensors":
+            return read_converted(path, prefix)
+        return within(load_file(path), prefix)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read; install it again.") from error
     except SafetensorError as error:
         raise WeightsError(f"{path} is damaged; install it again.") from error
-
-
-def _first_stage(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    found = {k.removeprefix(FIRST_STAGE): v for k, v in tensors.items() if k.startswith(FIRST_STAGE)}
-    return found or tensors

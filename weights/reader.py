@@ -9,11 +9,11 @@ import math
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from torch import Tensor
 from weights import inert_pickle
 from weights.errors import WeightsError
 from weights.inert_pickle import FOREIGN, Name
+from weights.memory import told_unless_out_of_memory
 
 MAX_PICKLE_BYTES = 4 * 2**20
 """Describing 10,000 tensors takes about 1.5 MB."""
@@ -28,10 +29,13 @@ MAX_DIMENSIONS = 16
 MAX_NUMBER = 2**62
 """No honest file's sizes come near; arithmetic with longer numbers would be slow."""
 
+T = TypeVar("T")
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
+
+def read_checkpoint(path: Path, prefix: str = "") -> dict[str, Tensor]:
     """Read the tensors by name: those under ``state_dict`` where there is one, without the losses'.
 
+    Where names begin with ``prefix``, only those tensors are read, and named without it.
     Memory stays proportional to the file's size, whatever the file declares. A zip archive is checked
     against its checksums; the older layout has none. Tensors may share storage.
 
@@ -42,11 +46,15 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         file = path.open("rb")
     except OSError as error:
         raise WeightsError(f"{path} cannot be read ({error.strerror}); install it again.") from error
-    with file:
-        try:
-            return _read_tensors(_open_layout(file))
-        except Exception as error:  # bytes that anyone may have written can fail in any way
-            raise WeightsError(f"{path} is damaged or no PyTorch checkpoint; install it again.") from error
+    damaged = f"{path} is damaged or no PyTorch checkpoint; install it again."
+    with file, told_unless_out_of_memory(damaged):  # bytes that anyone may have written can fail in any way
+        return _read_tensors(_open_layout(file), prefix)
+
+
+def within(values: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """Those whose names begin with ``prefix``, by the rest of the name; all where there are none."""
+    found = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+    return found or dict(values)
 
 
 @dataclass(frozen=True)
@@ -158,13 +166,14 @@ def _open_layout(file: BinaryIO) -> _Layout:
     return _ZipLayout(file) if is_zip else _LegacyLayout(file)
 
 
-def _read_tensors(layout: _Layout) -> dict[str, Tensor]:
+def _read_tensors(layout: _Layout, prefix: str) -> dict[str, Tensor]:
     described = layout.content.get("state_dict", layout.content)
-    wanted = {
+    drawing = {
         name: value
         for name, value in described.items()
         if isinstance(value, _Description) and not name.startswith("loss.") and ".loss." not in name
     }
+    wanted = within(drawing, prefix)
     if not wanted:
         raise ValueError("there are no tensors")
     flat = {storage: _flat(layout, storage) for storage in {value.storage for value in wanted.values()}}

@@ -12,7 +12,16 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from weights.catalogue import WeightsEntry, WeightsFile, find
 from weights.download import SourceError, fetch, leftovers, require_space
 from weights.errors import WeightsError
-from weights.files import is_installed, is_there, is_whole, known_sha256, record, record_path, sha256_of
+from weights.files import (
+    conversion_folder,
+    is_installed,
+    is_there,
+    is_whole,
+    known_sha256,
+    record,
+    record_path,
+    sha256_of,
+)
 
 Progress = Callable[[str, int, int | None], None]
 """Takes a file's path, the bytes that have arrived and those of the whole file, if known."""
@@ -158,7 +167,10 @@ class Store:
 
     def _delete(self, file: WeightsFile) -> None:
         for trace in self._traces(file):
-            trace.unlink(missing_ok=True)
+            if trace.is_dir():
+                shutil.rmtree(trace)
+            else:
+                trace.unlink(missing_ok=True)
         folder = (self.folder / file.path).parent
         if folder != self.folder and not any(folder.iterdir()):
             folder.rmdir()
@@ -178,7 +190,7 @@ class Store:
 
     def _traces(self, file: WeightsFile) -> tuple[Path, ...]:
         path = self.folder / file.path
-        return path, record_path(path), *leftovers(path)
+        return path, record_path(path), conversion_folder(path), *leftovers(path)
 
 
 def source_names(source: str) -> set[str]:

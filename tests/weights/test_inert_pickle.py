@@ -224,6 +224,13 @@ def test_a_key_that_takes_for_ever_to_hash_is_dropped(program: bytes) -> None:
     assert load(program) == {}
 
 
+@pytest.mark.parametrize("index", [2**32, 2**61 - 1, 1 - 2**61, -1])
+def test_a_memo_index_is_no_number_of_the_authors_choice(index: int) -> None:
+    assert load(b"I7\np4294967295\n0g4294967295\n.") == 7
+    with pytest.raises(ValueError, match=f"the memo index {index} has no place in a checkpoint"):
+        load(b"Np%d\n." % index)
+
+
 def test_a_number_of_a_million_digits_is_refused() -> None:
     with pytest.raises(ValueError, match="digits"):
         load(b"I" + b"9" * 1_000_000 + b"\n.")

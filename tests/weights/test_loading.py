@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from generators.shelf import Shelf
 from networks.biggan import BigGAN, BigGANConfig
 from networks.latent_flow import LatentFlow, LatentFlowConfig, save_prior
 from networks.vqgan import VQGAN, VQGANConfig
@@ -30,6 +31,12 @@ TINY = VQGANConfig(
     embed_dim=4,
     n_embed=16,
 )
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """A copy, for beside checkpoints their conversions are kept."""
+    return Path(shutil.copytree(GOLDEN, tmp_path / "golden"))
 
 
 @pytest.fixture
@@ -66,13 +73,14 @@ def test_loads_half_precision_weights_in_float32(saved_vqgan: tuple[Path, Path, 
 
 
 @pytest.mark.parametrize("name", ["vqgan", "vqgan_gumbel"])
-def test_loads_an_original_checkpoint(name: str) -> None:
+def test_loads_an_original_checkpoint(name: str, golden: Path) -> None:
     expected = torch.load(GOLDEN / f"{name}.expected.pt", weights_only=True)
-    model = load_vqgan(GOLDEN / f"{name}.yaml", GOLDEN / f"{name}.ckpt", "cpu")
-    assert_frozen(model)
-    torch.testing.assert_close(
-        model.decode(expected["quantized"]), expected["reconstruction"], atol=1e-4, rtol=0.0
-    )
+    for _ in ("as it was published", "converted"):
+        model = load_vqgan(golden / f"{name}.yaml", golden / f"{name}.ckpt", "cpu")
+        assert_frozen(model)
+        torch.testing.assert_close(
+            model.decode(expected["quantized"]), expected["reconstruction"], atol=1e-4, rtol=0.0
+        )
 
 
 def test_loads_the_first_stage_of_a_transformers_checkpoint(
@@ -117,6 +125,12 @@ GOLDEN_BIGGAN = GOLDEN / "biggan_deep.config.json", GOLDEN / "biggan_deep.bin"
 
 
 @pytest.fixture
+def golden_biggan(golden: Path) -> tuple[Path, Path]:
+    config, checkpoint = GOLDEN_BIGGAN
+    return golden / config.name, golden / checkpoint.name
+
+
+@pytest.fixture
 def saved_biggan(tmp_path: Path) -> tuple[Path, Path, BigGAN]:
     """As a training of ours would save it: plain weights."""
     torch.manual_seed(0)
@@ -128,31 +142,37 @@ def saved_biggan(tmp_path: Path) -> tuple[Path, Path, BigGAN]:
     return config, weights, model
 
 
-def test_loads_an_original_biggan() -> None:
+def test_loads_an_original_biggan(golden_biggan: tuple[Path, Path]) -> None:
     expected = torch.load(GOLDEN / "biggan_deep.expected.pt", weights_only=True)
-    model = load_biggan(*GOLDEN_BIGGAN)
-    assert_frozen(model)
-    images = model(expected["z"], expected["class_vector"], 0.4)
-    torch.testing.assert_close(images, expected["image_truncation_0.4"], atol=1e-4, rtol=0.0)
+    for _ in ("as it was published", "converted"):
+        model = load_biggan(*golden_biggan)
+        assert_frozen(model)
+        images = model(expected["z"], expected["class_vector"], 0.4)
+        torch.testing.assert_close(images, expected["image_truncation_0.4"], atol=1e-4, rtol=0.0)
 
 
-def test_loads_an_original_biggan_kept_as_safetensors(tmp_path: Path) -> None:
-    config, checkpoint = GOLDEN_BIGGAN
+def test_loads_an_original_biggan_kept_as_safetensors(
+    golden_biggan: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, checkpoint = golden_biggan
     save_file(read_checkpoint(checkpoint), tmp_path / "biggan.safetensors")
     assert_same_weights(load_biggan(config, tmp_path / "biggan.safetensors"), load_biggan(config, checkpoint))
 
 
-def test_loads_a_biggan_as_old_and_as_strided_as_the_published_ones(tmp_path: Path) -> None:
+def test_loads_a_biggan_as_old_and_as_strided_as_the_published_ones(
+    golden_biggan: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Written by PyTorch 1.0, the weights transposed from TensorFlow's without moving a number."""
-    config, checkpoint = GOLDEN_BIGGAN
+    config, checkpoint = golden_biggan
     state = read_checkpoint(checkpoint)
     for name, tensor in state.items():
         if tensor.dim() == 4:
             state[name] = tensor.permute(2, 3, 1, 0).contiguous().permute(3, 2, 0, 1)
     torch.save(state, tmp_path / "biggan.bin", _use_new_zipfile_serialization=False)
-    model = load_biggan(config, tmp_path / "biggan.bin")
-    assert_same_weights(model, load_biggan(config, checkpoint))
-    assert all(tensor.is_contiguous() for tensor in model.state_dict().values())
+    for _ in ("as it was published", "converted"):
+        model = load_biggan(config, tmp_path / "biggan.bin")
+        assert_same_weights(model, load_biggan(config, checkpoint))
+        assert all(tensor.is_contiguous() for tensor in model.state_dict().values())
 
 
 def test_loads_a_biggan_of_plain_weights_in_float32(saved_biggan: tuple[Path, Path, BigGAN]) -> None:
@@ -182,10 +202,10 @@ def test_a_missing_biggan_is_named(saved_biggan: tuple[Path, Path, BigGAN]) -> N
 
 
 def test_weights_of_something_else_are_no_biggan(
-    saved_biggan: tuple[Path, Path, BigGAN], saved_vqgan: tuple[Path, Path, VQGAN], tmp_path: Path
+    saved_biggan: tuple[Path, Path, BigGAN], saved_vqgan: tuple[Path, Path, VQGAN], golden: Path
 ) -> None:
     config, weights, _ = saved_biggan
-    foreign = [GOLDEN / "vqgan.ckpt", saved_vqgan[1], GOLDEN_BIGGAN[1]]
+    foreign = [golden / "vqgan.ckpt", saved_vqgan[1], golden / GOLDEN_BIGGAN[1].name]
     for path in foreign:
         with pytest.raises(WeightsError, match=rf"{path.name} does not fit .*biggan\.json; install the two"):
             load_biggan(config, path)
@@ -267,12 +287,14 @@ def pickled_clip(clip_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_loads_a_clip_that_was_published_as_a_checkpoint_only(pickled_clip: Path, clip_folder: Path) -> None:
-    model = load_clip(pickled_clip).model
-    assert_frozen(model)
-    assert_same_weights(model, load_clip(clip_folder).model)
+    for _ in ("as it was published", "converted"):
+        model = load_clip(pickled_clip).model
+        assert_frozen(model)
+        assert_same_weights(model, load_clip(clip_folder).model)
     assert sorted(path.name for path in pickled_clip.iterdir()) == [
         "config.json",
         "pytorch_model.bin",
+        "pytorch_model.bin.converted",
         "tokenizer.json",
         "tokenizer_config.json",
     ]
@@ -349,3 +371,53 @@ def test_a_prior_that_is_missing_damaged_or_something_else_is_refused(saved_prio
     for name in ("gone.safetensors", "other.safetensors", saved_prior.name):
         with pytest.raises(WeightsError, match=f"{name} is missing, damaged or no prior; install it again"):
             load_prior(saved_prior.with_name(name))
+
+
+def out_of_memory(*_: object, **__: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def short_of_memory(*_: object, **__: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("refuse", [out_of_memory, short_of_memory])
+@pytest.mark.parametrize(
+    ("network", "load"),
+    [
+        (VQGAN, lambda folder: load_vqgan(folder / "vqgan.yaml", folder / "vqgan.ckpt")),
+        (BigGAN, lambda folder: load_biggan(folder / "biggan_deep.config.json", folder / "biggan_deep.bin")),
+    ],
+)
+def test_running_out_of_memory_is_no_damage(
+    network: type, load: Any, refuse: Any, golden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "load_state_dict", refuse)
+    with pytest.raises((torch.OutOfMemoryError, MemoryError)):
+        load(golden)
+
+
+@pytest.mark.parametrize("refuse", [out_of_memory, short_of_memory])
+def test_running_out_of_memory_is_no_damage_of_a_clip_or_a_prior(
+    clip_folder: Path, saved_prior: Path, refuse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CLIPModel, "from_pretrained", refuse)
+    monkeypatch.setattr(LatentFlow, "load_state_dict", refuse)
+    for load in (lambda: load_clip(clip_folder), lambda: load_prior(saved_prior)):
+        with pytest.raises((torch.OutOfMemoryError, MemoryError)):
+            load()
+
+
+def test_where_memory_is_short_all_other_networks_leave_and_loading_is_tried_again(
+    saved_vqgan: tuple[Path, Path, VQGAN], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, weights, original = saved_vqgan
+    shelf = Shelf()
+    shelf.take("other", lambda: ("networks", 1), None)
+    whole = VQGAN.load_state_dict
+
+    def load_once_alone(model: VQGAN, *state: Any) -> Any:
+        return out_of_memory() if "other" in shelf else whole(model, *state)
+
+    monkeypatch.setattr(VQGAN, "load_state_dict", load_once_alone)
+    assert_same_weights(shelf.take("vqgan", lambda: (load_vqgan(config, weights), 1), None), original)

@@ -40,11 +40,11 @@ def saved(content: Any, zipped: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def read(data: bytes) -> dict[str, Tensor]:
+def read(data: bytes, prefix: str = "") -> dict[str, Tensor]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.ckpt"
         path.write_bytes(data)
-        return read_checkpoint(path)
+        return read_checkpoint(path, prefix)
 
 
 def archive(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -104,6 +104,27 @@ def test_leaves_out_losses_and_whatever_is_no_tensor() -> None:
     one = torch.ones(1)
     content = {"w": one, "loss.logvar": one, "first_stage_model.loss.d": one, "steps": 3, 7: one, (1, 2): one}
     assert_equal(read(saved(content)), {"w": one})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_storages_that_are_not_asked_for_are_not_read(zipped: bool) -> None:
+    stages = {"first_stage_model.w": torch.ones(2), "transformer.w": torch.full((1_000,), 7.0)}
+    damaged = bytearray(saved({"state_dict": stages}, zipped))
+    position = damaged.index(torch.full((1_000,), 7.0).numpy().tobytes())
+    damaged[position if zipped else position - 8] ^= 1  # the older layout has lengths, no checksums
+    with pytest.raises(WeightsError):
+        read(bytes(damaged))
+    assert_equal(read(bytes(damaged), "first_stage_model."), {"w": torch.ones(2)})
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError()])
+def test_running_out_of_memory_is_no_damage(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "frombuffer", refuse)
+    with pytest.raises(type(error)):
+        read(saved({"w": torch.ones(2)}))
 
 
 @pytest.mark.parametrize("name", ["vqgan", "vqgan_gumbel"])

@@ -6,17 +6,20 @@ import random
 import shutil
 import socket
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.weights.site import Site, open_site
 from weights import catalogue
 from weights.catalogue import WeightsEntry, WeightsFile
+from weights.conversion import read_converted
 from weights.download import leftovers, parse_start
 from weights.errors import WeightsError
 from weights.files import is_installed, known_sha256, record_path, verify
@@ -352,6 +355,23 @@ def test_removing_keeps_what_other_installed_sets_draw_with(site: Site, tmp_path
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(WeightsError, match="'first' are not installed"):
         store.remove("first")
+
+
+def test_a_conversion_is_no_part_of_its_set_but_leaves_with_it(site: Site, tmp_path: Path) -> None:
+    buffer = BytesIO()
+    torch.save({"w": torch.ones(100)}, buffer)
+    wanted = entry(unknown(site.offer("/vqgan.ckpt", buffer.getvalue())))
+    download(tmp_path, wanted)
+    store = Store(tmp_path, [wanted])
+    arrived = store.arrived(wanted)
+
+    read_converted(tmp_path / PATH, "")
+
+    assert list((tmp_path / "set").glob("*/*.safetensors"))
+    assert_installed(tmp_path, wanted)
+    assert store.arrived(wanted) == arrived
+    assert store.remove("set") == [PATH]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_ships_is_neither_removed_nor_downloaded(tmp_path: Path) -> None:
