@@ -22,12 +22,13 @@ from generators.guided import (
     resumed,
     targets_of,
 )
-from generators.memory import cutouts_together
-from generators.shelf import installed, networks_of
+from generators.memory import cutouts_together, memory_need
+from generators.shelf import installed, memory_of_job, networks_of
 from guidance.clip import Clip
 from guidance.drawings import BigGANDrawing, draw_biggan
 from guidance.latent_optimiser import MOMENTS, LatentOptimiser
 from guidance.losses import Costs, Targets
+from guidance.memory import halving
 from networks.biggan import BigGAN
 from weights.catalogue import WeightsEntry
 from weights.loading import load_biggan
@@ -35,6 +36,8 @@ from weights.loading import load_biggan
 BOUND = 2.0
 """Noise is drawn from a normal distribution that ends here (Brock et al. 2019, section 3.1)."""
 BATCH = 32
+DRAWN_PIXELS = 2 * 512 * 512
+"""At most so many are drawn together."""
 PROMISING = 40
 """So many classes have most of the candidates."""
 ELSEWHERE = {True: 0.3, False: 0.75}
@@ -47,7 +50,7 @@ ROUNDS = ((1, 6), (2, 6), (4, 8), (8, 10))
 """Of the contestants one in so many goes on, for so many steps."""
 CONTEST_RATE = 0.2
 CONTEST_PIXELS = 16 * 64 * 64
-"""So many are drawn together with a gradient."""
+"""At most so many are drawn together with a gradient."""
 LEAD = 2.0
 """By how much the logit of the best class exceeds the others' at the start."""
 
@@ -129,10 +132,10 @@ def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """
     assert isinstance(spec, BigGANClipSpec)
     entry = installed(spec.weights, context.weights_dir)
-    cutouts = cutouts_together(spec, entry, context)
-    networks = networks_of(entry, context, _load)
+    cutouts = cutouts_together(spec, entry, memory_of_job(context))
     step, state = resumed(context)
     with memory_told("choose smaller weights"):
+        networks = networks_of(entry, context, _load, memory_need(spec, entry, cutouts))
         yield from frames(_moments(spec, context, networks, cutouts, state), step)
 
 
@@ -204,7 +207,6 @@ def _contest(
     for one_in, steps in ROUNDS:
         racing = best.by_merit[: math.ceil(len(noise) / one_in)]
         for _ in range(steps):
-            optimiser.zero_grad()
             scores = _climb(spec, networks, targets, noise, best.kinds, racing)
             best = best.or_better(noise.detach(), scores)
             optimiser.step()
@@ -219,14 +221,18 @@ def _contest(
 def _climb(
     spec: BigGANClipSpec, networks: Networks, targets: Targets, noise: Tensor, kinds: Tensor, racing: Tensor
 ) -> Tensor:
-    """Add the gradient to ``noise`` (B, z_dim); the scores (B,) of those that are ``racing``, else -inf."""
-    scores = torch.full((len(noise),), -math.inf)
-    together = max(1, CONTEST_PIXELS // networks.biggan.config.output_dim**2)
-    for some in racing.split(together):
-        found = targets.score(networks.clip.look(_drawn(spec, networks, noise[some], kinds[some])))
-        (-found.sum()).backward()
-        scores[some] = found.detach().cpu()
-    return scores
+    """Give ``noise`` (B, z_dim) its gradient; the scores (B,) of those that are ``racing``, else -inf."""
+
+    def climb(together: int) -> Tensor:
+        noise.grad = None
+        scores = torch.full((len(noise),), -math.inf)
+        for some in racing.split(together):
+            found = targets.score(networks.clip.look(_drawn(spec, networks, noise[some], kinds[some])))
+            (-found.sum()).backward()
+            scores[some] = found.detach().cpu()
+        return scores
+
+    return halving(_together(networks, CONTEST_PIXELS), climb)[0]
 
 
 def _batches(candidates: int) -> list[tuple[int, int]]:
@@ -240,8 +246,19 @@ def _judged(
     spec: BigGANClipSpec, networks: Networks, targets: Targets, noise: Tensor, kinds: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pictures (B, 3, H, W) of these draws, and their scores (B,) on the CPU."""
-    pictures = _drawn(spec, networks, noise, kinds)
-    return pictures, targets.score(networks.clip.look(pictures)).cpu()
+
+    def judge(together: int) -> tuple[Tensor, Tensor]:
+        pairs = zip(noise.split(together), kinds.split(together), strict=True)
+        pictures = [_drawn(spec, networks, *pair) for pair in pairs]
+        seen = torch.cat([networks.clip.look(some) for some in pictures])
+        return torch.cat(pictures), targets.score(seen).cpu()
+
+    return halving(_together(networks, DRAWN_PIXELS), judge)[0]
+
+
+def _together(networks: Networks, pixels: int) -> int:
+    """How many pictures have so many pixels; at least one."""
+    return max(1, pixels // networks.biggan.config.output_dim**2)
 
 
 def _drawn(spec: BigGANClipSpec, networks: Networks, noise: Tensor, kinds: Tensor) -> Tensor:

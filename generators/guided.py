@@ -19,7 +19,7 @@ from guidance.clip import Clip
 from guidance.cutouts import Augmentations
 from guidance.latent_optimiser import Guidance, LatentOptimiser
 from guidance.losses import Costs, Targets
-from guidance.memory import NotEnoughMemory
+from guidance.memory import is_out_of_memory, let_go
 from guidance.prompts import parse_prompt
 
 
@@ -49,10 +49,10 @@ def frames(moments: Iterable[Moment], first: int = 0) -> Iterator[Frame]:
 
 
 def resumed(context: Context) -> tuple[int, Mapping[str, Any] | None]:
-    """The step of the checkpoint and the state of its moment; 0 and None without one."""
+    """The step of the checkpoint and the state of its moment, on the CPU; 0 and None without one."""
     if context.resume is None:
         return 0, None
-    saved = torch.load(io.BytesIO(context.resume), weights_only=True)
+    saved = torch.load(io.BytesIO(context.resume), map_location="cpu", weights_only=True)
     return saved["step"], saved["state"]
 
 
@@ -158,10 +158,13 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 @contextmanager
 def memory_told(advice: str) -> Iterator[None]:
-    """Tell people what to do when a picture does not fit into memory."""
+    """Tell people what to do when a picture does not fit into memory, and free what its drawing held."""
     try:
         yield
-    except NotEnoughMemory as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        let_go(error)
         raise GenerationError(f"There is not enough memory for this picture: {advice}.") from error
 
 

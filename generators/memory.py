@@ -5,7 +5,7 @@ networks take, what a megapixel of the picture adds, what each cutout adds that 
 others.
 """
 
-from generators.contract import Context, GenerationError, GenerationSpec
+from generators.contract import GenerationError, GenerationSpec
 from weights.catalogue import WeightsEntry
 
 GIGA = 10**9
@@ -29,25 +29,25 @@ def memory_need(spec: GenerationSpec, weights: WeightsEntry, cutouts: int | None
     )
 
 
-def cutouts_together(spec: GenerationSpec, weights: WeightsEntry, context: Context) -> int:
-    """How many of the cutouts fit into the memory that there is.
+def cutouts_together(spec: GenerationSpec, weights: WeightsEntry, memory: int | None) -> int:
+    """How many of the cutouts fit, beside the networks, into so many bytes; None for all there are.
 
     Raises:
         GenerationError: not even one; says which size would fit.
     """
-    if context.memory is None:
+    if memory is None:
         return int(getattr(spec, "cutouts", 0))
-    left = context.memory - memory_need(spec, weights, cutouts=0)
+    left = memory - memory_need(spec, weights, cutouts=0)
     per_cutout = max(1.0, GIGA * weights.memory.cutout)
     if left < per_cutout:
-        raise GenerationError(_too_large(spec, weights, context.memory))
+        raise GenerationError(_too_large(spec, weights, memory))
     return max(1, min(int(getattr(spec, "cutouts", 0)), int(left / per_cutout)))
 
 
 def _too_large(spec: GenerationSpec, weights: WeightsEntry, memory: int) -> str:
     """What is wrong, and the nearest smaller size of the same shape."""
     need = memory_need(spec, weights, cutouts=1) / GIGA
-    said = f"This picture needs about {need:.1f} GB of memory and {memory / GIGA:.1f} GB are free"
+    said = f"This picture needs about {need:.1f} GB of memory and there are {memory / GIGA:.1f} GB"
     pixels = (memory / GIGA - weights.memory.networks - weights.memory.cutout) / max(
         1e-9, weights.memory.megapixel
     )

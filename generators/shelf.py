@@ -1,4 +1,4 @@
-"""Networks that stay in memory for the next job, within a budget; least recently used go first."""
+"""Networks that stay in memory for the next job, where it leaves room; least recently used go first."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
@@ -30,18 +30,19 @@ class Shelf:
         self._held: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._keys: tuple[Hashable, ...] = ()
 
-    def take(self, key: Hashable, load: Callable[[], tuple[T, int]], budget: int | None) -> T:
-        """What that key stands for, loaded where it is not there; others leave until all fit ``budget``.
+    def take(self, key: Hashable, load: Callable[[], tuple[T, int]], others: int | None) -> T:
+        """What that key stands for, loaded where it is not there.
 
-        Where there is no memory to load it, all others leave first.
+        Before that, others leave until they take at most so many bytes, None for any number; where there is
+        no memory to load it, all leave.
         """
-        if key not in self._held:
-            self._held[key] = self._load(load)
-        self._held.move_to_end(key)
-        while budget is not None and len(self._held) > 1 and self.size > budget:
-            self._held.popitem(last=False)
-            free_what_is_unused()
-        self._keys = tuple(self._held)
+        self._make_room(key, others)
+        try:
+            if key not in self._held:
+                self._held[key] = self._load(load)
+            self._held.move_to_end(key)
+        finally:
+            self._keys = tuple(self._held)
         kept: T = self._held[key][0]
         return kept
 
@@ -58,6 +59,12 @@ class Shelf:
         """Bytes of all that is held."""
         return sum(size for _, size in self._held.values())
 
+    def _make_room(self, key: Hashable, others: int | None) -> None:
+        waiting = [other for other in self._held if other != key]
+        while others is not None and sum(self._held[other][1] for other in waiting) > others:
+            del self._held[waiting.pop(0)]
+            free_what_is_unused()
+
     def _load(self, load: Callable[[], tuple[T, int]]) -> tuple[T, int]:
         try:
             return load()
@@ -72,12 +79,20 @@ class Shelf:
 _shelf = Shelf()
 
 
+def memory_of_job(context: Context) -> int | None:
+    """Bytes that a job's networks and drawing may take once all others have left; None for all there are."""
+    return None if context.memory is None else context.memory + _shelf.size
+
+
 def networks_of(
     entry: WeightsEntry,
     context: Context,
     load: Callable[[WeightsEntry, Context], tuple[T, Iterable[nn.Module]]],
+    need: int,
 ) -> T:
     """The networks of a set of weights, which ``load`` gives together with the modules they are made of.
+
+    Other networks leave, the least recently used first, until ``need`` bytes are there for these and drawing.
 
     Raises:
         GenerationError: they are damaged.
@@ -88,9 +103,10 @@ def networks_of(
         return networks, sum(map(size_of, modules))
 
     key = (load, entry.name, context.weights_dir, context.device)
-    budget = None if context.memory is None else round(SHARE * context.memory)
+    memory = memory_of_job(context)
+    others = None if memory is None else max(0, min(round(SHARE * memory), memory - need))
     try:
-        return _shelf.take(key, load_and_weigh, budget)
+        return _shelf.take(key, load_and_weigh, others)
     except WeightsError as error:
         raise GenerationError(str(error)) from error
 

@@ -22,14 +22,15 @@ from generators.guided import (
     resumed,
     targets_of,
 )
-from generators.memory import cutouts_together
-from generators.shelf import installed, networks_of
+from generators.memory import cutouts_together, memory_need
+from generators.shelf import installed, memory_of_job, networks_of
 from generators.vqgan_clip_spec import GRID, Start, VqganClipSpec
 from guidance.camera import Move
 from guidance.clip import Clip
 from guidance.drawings import Mask, VqganDrawing, as_picture
-from guidance.latent_optimiser import LatentOptimiser
+from guidance.latent_optimiser import Guidance, LatentOptimiser
 from guidance.losses import Costs
+from guidance.memory import halving
 from guidance.prompts import parse_prompt
 from networks.latent_flow import LatentFlow, sample_rounds
 from networks.vqgan import VQGAN
@@ -75,10 +76,10 @@ def generate(spec: GenerationSpec, context: Context) -> Iterator[Frame]:
     """
     assert isinstance(spec, VqganClipSpec)
     entry = installed(spec.weights, context.weights_dir)
-    cutouts = cutouts_together(spec, entry, context)
-    networks = networks_of(entry, context, _load)
+    cutouts = cutouts_together(spec, entry, memory_of_job(context))
     step, state = resumed(context)
     with memory_told("choose a smaller size, or no second pass"):
+        networks = networks_of(entry, context, _load, memory_need(spec, entry, cutouts))
         yield from frames(_Painting(spec, context, networks, cutouts).moments(state), step)
 
 
@@ -114,6 +115,7 @@ class _Painting:
             optimiser.restore(state["optimiser"])
         between = self._move_camera if self.spec.moves else None
         picture = yield from refine(optimiser, self.settled + self.enlarged, {"stage": "guided"}, between)
+        self.cutouts = optimiser.chunk  # a second pass goes on with as many together
         return (yield from self._settle(optimiser)) if self.settled else picture
 
     def _second_pass(self, picture: Tensor, state: Mapping[str, Any] | None) -> Iterator[Moment]:
@@ -122,9 +124,7 @@ class _Painting:
         with torch.no_grad():
             latent = self.networks.encode(resize(picture, (height, width)))
         optimiser = self._optimiser(latent, (height, width))
-        optimiser.guidance = replace(
-            optimiser.guidance, chapters=optimiser.guidance.chapters[-1:], steps=self.spec.enlarge_steps
-        )
+        optimiser.guidance = self._continued(optimiser.guidance)
         if state is not None:
             optimiser.restore(state["optimiser"])
         yield from refine(optimiser, 0, {"stage": "enlarged"})
@@ -145,6 +145,17 @@ class _Painting:
         latent = latent.to(self.networks.clip.device)
         drawing = VqganDrawing(self.networks.vqgan, latent, self.networks.clip.dtype, self._mask(size))
         return LatentOptimiser(drawing, self.networks.clip, guidance, self.random)
+
+    def _continued(self, first: Guidance) -> Guidance:
+        """The second pass goes on with the last chapter, as close to the original as the first pass ended."""
+        kept = first.costs.keep_close * (1 - first.keep_close_decay)
+        return replace(
+            first,
+            chapters=first.chapters[-1:],
+            steps=self.spec.enlarge_steps,
+            costs=replace(first.costs, keep_close=kept),
+            keep_close_decay=0.0,
+        )
 
     def _start(self) -> Stage:
         """The latent to begin with."""
@@ -191,12 +202,21 @@ class _Painting:
                 dtype=networks.clip.dtype,
             )
         )
-        best = self.targets[0].score(networks.clip.look(networks.draw(rounds[-1]))).argmax()
+        best = self._scores(rounds[-1]).argmax()
         pictures = [resize(networks.draw(latents[best, None]), self.size) for latents in rounds]
         for done, picture in enumerate(pictures[:-1], 1):
             left = len(pictures) - done + self.guided + self.settled + self.enlarged
             yield Moment(self._kept(picture), left)
         return rounds[-1][best, None] if self._fits_prior() else networks.encode(pictures[-1])
+
+    def _scores(self, latents: Tensor) -> Tensor:
+        """How well the pictures of latents (B, C, h, w) fit the first chapter, (B,)."""
+
+        def seen(together: int) -> Tensor:
+            look = self.networks.clip.look
+            return torch.cat([look(self.networks.draw(some)) for some in latents.split(together)])
+
+        return self.targets[0].score(halving(len(latents), seen)[0])
 
     @torch.no_grad()
     def _settle(self, optimiser: LatentOptimiser) -> Stage:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from guidance.clip import Clip
 from guidance.cutouts import Augmentations, Views, choose_views
 from guidance.drawings import Drawing, Tensors
 from guidance.losses import Costs, Targets
-from guidance.memory import NotEnoughMemory, free_what_is_unused, is_out_of_memory, told_as_one_error
+from guidance.memory import halving, told_as_one_error
 
 PATIENCE = 60  # steps without progress after which a picture has converged
 PROGRESS = 1e-3  # of the smoothed loss
@@ -31,7 +32,8 @@ class Guidance:
     """How a picture is moved; see ``generators.guided_spec`` for what the numbers mean.
 
     ``chapters`` are the targets that follow each other, ``steps`` those of each of them; a single one may end
-    once the loss no longer falls. At most ``chunk`` cutouts are looked at together.
+    once the loss no longer falls. At most ``chunk`` cutouts are looked at together. By the share
+    ``keep_close_decay`` the cost of leaving the original has fallen once all chapters are done.
     """
 
     chapters: Sequence[Targets]
@@ -59,19 +61,23 @@ class Convergence:
     def observe(self, loss: float) -> None:
         before = loss if self.smoothed is None else self.smoothed
         self.smoothed = SMOOTHING * before + (1 - SMOOTHING) * loss
-        self.stale = 0 if self.smoothed < self.best * (1 - PROGRESS) else self.stale + 1
+        self.stale = 0 if self._progresses(self.smoothed) else self.stale + 1
         self.best = min(self.best, self.smoothed)
 
     @property
     def reached(self) -> bool:
         return self.stale >= PATIENCE
 
+    def _progresses(self, loss: float) -> bool:
+        return math.isinf(self.best) or loss < self.best - PROGRESS * abs(self.best)
+
 
 class LatentOptimiser:
     """One picture on its way.
 
-    ``random`` is the job's own generator; with the tensors, their averages, the optimiser's moments and the
-    step count it is the whole state, which ``state`` and ``restore`` carry from one executor to another.
+    ``random`` is the job's own generator; with the tensors, their averages, the optimiser's moments, the
+    step count and the chunk it is the whole state, which ``state`` and ``restore`` carry from one executor to
+    another. The chunk is part of it, for in other chunks the gradient has other last digits.
     """
 
     def __init__(self, drawing: Drawing, clip: Clip, guidance: Guidance, random: torch.Generator) -> None:
@@ -148,6 +154,7 @@ class LatentOptimiser:
             "random": self.random.get_state(),
             "step": self.step,
             "convergence": vars(self.convergence),
+            "chunk": self.chunk,
         }
 
     @torch.no_grad()
@@ -159,6 +166,7 @@ class LatentOptimiser:
         self.random.set_state(state["random"].cpu())
         self.step = state["step"]
         self.convergence = Convergence(**state["convergence"])
+        self.chunk = state.get("chunk", self.chunk)  # absent where an older version wrote it
 
     def _gradient(self, picture: Tensor) -> tuple[float, Tensor]:
         """The loss of ``picture`` and its gradient, in as many chunks as memory asks for."""
@@ -166,26 +174,18 @@ class LatentOptimiser:
         views = choose_views(
             (height, width), self.guidance.cutouts, self.clip.view, self.guidance.augmentations, self.random
         )
-        while True:
-            try:
-                return self._gradient_in_chunks(picture, views)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self.chunk == 1:
-                    raise NotEnoughMemory from error
-            self.chunk = (self.chunk + 1) // 2
-            free_what_is_unused()
+        found, self.chunk = halving(self.chunk, partial(self._gradient_in_chunks, picture, views))
+        return found
 
-    def _gradient_in_chunks(self, picture: Tensor, views: Views) -> tuple[float, Tensor]:
+    def _gradient_in_chunks(self, picture: Tensor, views: Views, chunk: int) -> tuple[float, Tensor]:
         leaf = picture.detach().requires_grad_(True)
         total = 0.0
         cost = self.guidance.costs.of(leaf, self._closeness())
         if cost is not None:
             cost.backward()
             total += cost.item()
-        for start in range(0, len(views), self.chunk):
-            taken = views.take(leaf, slice(start, start + self.chunk))
+        for start in range(0, len(views), chunk):
+            taken = views.take(leaf, slice(start, start + chunk))
             loss = self.targets.distance(self.clip.encode_images(taken)).sum() / len(views)
             loss.backward()
             total += loss.item()
@@ -193,7 +193,8 @@ class LatentOptimiser:
         return total, leaf.grad
 
     def _closeness(self) -> float:
-        return 1 - self.guidance.keep_close_decay * self._done()
+        steps = self.guidance.steps * len(self.guidance.chapters)
+        return 1 - self.guidance.keep_close_decay * (self.step / steps)
 
     def _done(self) -> float:
         """The share of the chapter's steps that is done."""

@@ -8,11 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from generators.biggan_clip import BATCH, BOUND, ROUNDS, draw_atlas, truncated_noise
-from generators.contract import Context, Frame
+from generators import biggan_clip
+from generators.biggan_clip import BATCH, BOUND, ROUNDS, Networks, draw_atlas, truncated_noise
+from generators.contract import Context, Frame, GenerationError
 from generators.registry import load, parse_spec
 from generators.shelf import installed
 from guidance.clip import Clip
+from networks.biggan import BigGAN, BigGANConfig
 from sandbox.forms import forms
 from settings import ROOT
 from weights.loading import load_biggan
@@ -131,3 +133,41 @@ def test_nothing_is_drawn_from_global_randomness() -> None:
     before = torch.get_rng_state()
     frames()
     assert torch.equal(before, torch.get_rng_state())
+
+
+def draw_at_most(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let memory run out where more pictures are drawn together."""
+    drawn = biggan_clip._drawn
+
+    def draw(spec: Any, networks: Networks, noise: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        if len(noise) > count:
+            raise torch.OutOfMemoryError
+        return drawn(spec, networks, noise, kinds)
+
+    monkeypatch.setattr(biggan_clip, "_drawn", draw)
+
+
+def test_short_of_memory_fewer_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = frames(steps=0, contestants=6)
+    draw_at_most(3, monkeypatch)
+    halved = frames(steps=0, contestants=6)
+    assert [frame.step for frame in halved] == [frame.step for frame in whole]
+    assert np.abs(halved[0].image.astype(float) - whole[0].image).mean() < 3
+    assert halved[-1].numbers["score"] == pytest.approx(whole[-1].numbers["score"], abs=0.02)
+
+
+def test_what_does_not_fit_at_all_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_at_most(0, monkeypatch)
+    with pytest.raises(GenerationError, match="not enough memory for this picture: choose smaller weights"):
+        frames()
+
+
+@pytest.mark.parametrize(("side", "together"), [(64, 32), (128, 32), (256, 8), (512, 2)])
+def test_the_larger_pictures_are_the_fewer_are_drawn_together(side: int, together: int) -> None:
+    doublings = [(True, 16, 16)] * (side // 8).bit_length()
+    config = BigGANConfig(
+        output_dim=side, channel_width=8, layers=(*doublings[1:], (True, 16, 1)), attention_layer_position=1
+    )
+    with torch.device("meta"):
+        networks = Networks(BigGAN(config), None, None)
+    assert min(BATCH, biggan_clip._together(networks, biggan_clip.DRAWN_PIXELS)) == together

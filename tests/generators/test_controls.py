@@ -1,15 +1,19 @@
 """Every control of VQGAN + CLIP changes the picture as it says, and a checkpoint carries it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
+from torch import Tensor
 
+from generators import shelf, vqgan_clip
 from generators.contract import Context, Frame, GenerationError
-from generators.registry import SpecError, load, parse_spec
+from generators.registry import SpecError, least_memory, load, parse_spec
+from generators.shelf import Shelf
 from generators.vqgan_clip import ROUNDS, SETTLING_ROUNDS
+from guidance.losses import Costs
 from sandbox.scenes import render, sample_scene
 from settings import ROOT
 
@@ -199,6 +203,42 @@ def test_with_little_memory_cutouts_are_looked_at_a_few_at_a_time(images: dict[s
         list(generate(spec, Context("cpu", WEIGHTS, memory=memory)))[-1] for memory in (None, 600_000_000)
     ]
     assert difference(ends[0].image, ends[1].image) < 2
+
+
+def test_the_second_pass_begins_as_close_as_the_first_ended(
+    images: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid = []
+
+    class Watched(Costs):
+        def of(self, picture: Tensor, closeness: float = 1.0) -> Tensor | None:
+            paid.append(self.keep_close * closeness)
+            return super().of(picture, closeness)
+
+    monkeypatch.setattr(vqgan_clip, "Costs", Watched)
+    story = {"prompt": "a pink flower ^ the sea", "start_image": FLOWER, "steps": 2}
+    frames(images, **story, keep_close=8, keep_close_decay=0.5, enlarge=1.5, enlarge_steps=2)
+    assert paid == [8, 7, 6, 5, 4, 4]
+
+
+def test_memory_that_is_short_only_now_does_not_change_a_resumed_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shelf, "_shelf", Shelf())
+    asked = {"prompt": "a pink flower", "seed": 5, "steps": 4, "init": "noise", "cutouts": 16}
+    asked |= {"enlarge": 1.5, "enlarge_steps": 2}
+    spec = parse_spec("vqgan_clip", asked)
+    straight = list(kept(generate(spec, Context("cpu", WEIGHTS))))
+    _, saved = straight[2]
+    few = least_memory(spec) + 10**6 - shelf._shelf.size  # enough for one cutout at a time
+    resumed = list(generate(spec, Context("cpu", WEIGHTS, saved, memory=few)))
+    pairs = list(zip(resumed, straight[2:], strict=True))[1:]  # the first has no loss yet
+    assert all(np.array_equal(a.image, b.image) and a.numbers == b.numbers for a, (b, _) in pairs)
+
+
+def kept(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bytes | None]]:
+    for frame in frames:
+        yield frame, frame.checkpoint() if frame.checkpoint else None
 
 
 def test_frames_come_one_at_a_time(images: dict[str, np.ndarray]) -> None:

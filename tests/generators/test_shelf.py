@@ -1,4 +1,4 @@
-"""Networks wait on the shelf within a budget; the least recently used leave first."""
+"""Networks wait on the shelf where there is room; the least recently used leave first."""
 
 from collections.abc import Callable
 
@@ -34,18 +34,42 @@ def test_what_is_there_is_not_loaded_again() -> None:
 def test_the_least_recently_used_leaves_first() -> None:
     shelf, loads = Shelf(), Loads()
     for name in "abac":
-        shelf.take(name, loads.of(name), 20)
+        shelf.take(name, loads.of(name), 10)
     assert ("a" in shelf, "b" in shelf, "c" in shelf) == (True, False, True)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=12), st.integers(0, 60))
-def test_the_budget_holds_but_for_the_one_in_use(names: list[str], budget: int) -> None:
+def test_the_others_take_no_more_than_they_may(names: list[str], others: int) -> None:
     shelf, loads = Shelf(), Loads()
     for name in names:
-        assert shelf.take(name, loads.of(name), budget) == name.upper()
-        assert shelf.size <= max(budget, 10)
+        assert shelf.take(name, loads.of(name), others) == name.upper()
+        assert shelf.size <= others + 10
         assert name in shelf
+
+
+def test_others_leave_before_it_is_loaded() -> None:
+    shelf, loads = Shelf(), Loads()
+    for name in "ab":
+        shelf.take(name, loads.of(name), None)
+
+    def load() -> tuple[str, int]:
+        assert ("a" in shelf, "b" in shelf) == (False, True)
+        return "C", 10
+
+    shelf.take("c", load, 10)
+
+
+def test_what_left_is_not_told_as_held_where_loading_fails() -> None:
+    shelf, loads = Shelf(), Loads()
+    shelf.take("a", loads.of("a"), None)
+
+    def load() -> tuple[str, int]:
+        raise RuntimeError("the file is damaged")
+
+    with pytest.raises(RuntimeError, match="damaged"):
+        shelf.take("b", load, 0)
+    assert shelf.keys == ()
 
 
 def test_where_memory_is_short_all_others_leave_and_it_is_tried_again() -> None:
@@ -83,5 +107,5 @@ def test_what_is_held_can_be_read_after_every_taking() -> None:
     shelf, loads = Shelf(), Loads()
     assert shelf.keys == ()
     for name in "abc":
-        shelf.take(name, loads.of(name), 20)
+        shelf.take(name, loads.of(name), 10)
     assert shelf.keys == ("b", "c")

@@ -11,7 +11,9 @@ import torch
 
 from generators.contract import Context, Frame, GenerationError
 from generators.registry import load, parse_spec
-from generators.vqgan_clip import ROUNDS, SETTLING_ROUNDS
+from generators.vqgan_clip import ROUNDS, SETTLING_ROUNDS, Networks
+from guidance.clip import Clip
+from guidance.latent_optimiser import LatentOptimiser
 from settings import ROOT
 from weights import catalogue
 
@@ -124,6 +126,55 @@ def test_damaged_weights_are_refused_with_a_sentence(tmp_path: Path) -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(GenerationError, match="is missing"):
         frames(Context("cpu", tmp_path))
+
+
+def refuse(*_: Any) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "asked"),
+    [
+        (LatentOptimiser, "score", {"init": "noise"}),
+        (LatentOptimiser, "shown", {"init": "noise"}),
+        (Networks, "encode", {"init": "pixels"}),
+        (Networks, "draw", {"init": "prior"}),
+        (Clip, "encode_text", {"init": "noise"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_memory_that_runs_out_anywhere_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, asked: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(owner, name, refuse)
+    with pytest.raises(GenerationError, match="not enough memory for this picture: choose a smaller size"):
+        frames(**asked)
+
+
+def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(LatentOptimiser, "score", fail)
+    with pytest.raises(RuntimeError, match="mat1"):
+        frames(init="noise")
+
+
+def test_short_of_memory_fewer_scenes_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, draw = frames(steps=0, candidates=5), Networks.draw
+    monkeypatch.setattr(Networks, "draw", lambda *of: refuse() if len(of[1]) > 2 else draw(*of))
+    halved = frames(steps=0, candidates=5)
+    assert np.array_equal(halved[-1].image, whole[-1].image)
+
+
+def test_a_checkpoint_of_a_gpu_is_resumed_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = parse_spec("vqgan_clip", {"prompt": PROMPT, "seed": 3, "steps": 2, "init": "noise", "cutouts": 4})
+    straight = list(generate(spec, Context("cpu", WEIGHTS)))
+    with monkeypatch.context() as gpu:
+        gpu.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        saved = list(islice(generate(spec, Context("cpu", WEIGHTS)), 2))[-1].checkpoint()
+    resumed = list(generate(spec, Context("cpu", WEIGHTS, resume=saved)))
+    assert np.array_equal(resumed[-1].image, straight[-1].image)
 
 
 def test_the_catalogue_lists_every_file_that_ships() -> None:

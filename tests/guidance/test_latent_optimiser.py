@@ -173,6 +173,19 @@ def test_the_cost_of_leaving_decays(vqgan: VQGAN, clip: Clip) -> None:
     assert losses[1.0][-1] < losses[0.0][-1]
 
 
+def test_the_cost_of_leaving_decays_over_all_chapters(vqgan: VQGAN, clip: Clip) -> None:
+    class Watched(Costs):
+        def of(self, picture: Tensor, closeness: float = 1.0) -> Tensor | None:
+            seen.append(closeness)
+            return None
+
+    seen: list[float] = []
+    chapters = [Targets.of(direction(seed), [1.0]) for seed in (1, 2)]
+    going = optimiser(vqgan, clip, steps=2, chapters=chapters, costs=Watched(), keep_close_decay=0.8)
+    advance(going, 4)
+    assert seen == pytest.approx([1, 0.8, 0.6, 0.4])
+
+
 def test_total_variation_smooths(vqgan: VQGAN, clip: Clip) -> None:
     rough, smooth = optimiser(vqgan, clip), optimiser(vqgan, clip, costs=Costs(total_variation=1000.0))
     for going in (rough, smooth):
@@ -234,13 +247,21 @@ def test_a_restored_optimiser_goes_on_to_the_same_latent(vqgan: VQGAN, clip: Cli
     assert resumed.convergence == straight.convergence
 
 
-def test_a_loss_that_no_longer_falls_has_converged() -> None:
+def test_a_restored_optimiser_looks_at_as_many_cutouts_together(vqgan: VQGAN, clip: Clip) -> None:
+    state = optimiser(vqgan, clip, chunk=3).state()
+    resumed = optimiser(vqgan, clip, chunk=2)
+    resumed.restore(state)
+    assert resumed.chunk == 3
+
+
+@pytest.mark.parametrize("height", [1.0, 0.2, -1.0])
+def test_a_loss_that_no_longer_falls_has_converged(height: float) -> None:
     convergence = Convergence()
     for step in range(40):
-        convergence.observe(1 - step / 100)
+        convergence.observe(height - step / 100)
     assert not convergence.reached
     for _ in range(200):
-        convergence.observe(0.6)
+        convergence.observe(height - 0.4)
     assert convergence.reached
 
 

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from guidance.memory import is_out_of_memory
+from guidance.memory import NotEnoughMemory, halving, is_out_of_memory, let_go
 from settings import ROOT
 
 CUTOUTS = 256
@@ -67,3 +68,42 @@ def test_what_does_not_fit_at_all_is_told_as_one_error() -> None:
 )
 def test_running_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_it_is_tried_with_half_as_many_until_they_fit() -> None:
+    tried = []
+
+    def work(together: int) -> str:
+        tried.append(together)
+        if together > 2:
+            raise torch.OutOfMemoryError
+        return "done"
+
+    assert halving(13, work) == ("done", 2)
+    assert tried == [13, 7, 4, 2]
+
+
+def test_where_not_even_one_fits_or_something_else_is_wrong_it_is_told() -> None:
+    def refuse(together: int) -> None:
+        raise torch.OutOfMemoryError
+
+    def fail(together: int) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(NotEnoughMemory):
+        halving(4, refuse)
+    with pytest.raises(RuntimeError, match="mat1"):
+        halving(4, fail)
+
+
+def test_what_the_failed_calls_held_is_free_while_the_error_is_told() -> None:
+    def work(together: int) -> None:
+        large = torch.zeros(4)
+        held.append(weakref.ref(large))
+        raise torch.OutOfMemoryError
+
+    held: list[weakref.ref[torch.Tensor]] = []
+    with pytest.raises(NotEnoughMemory) as told:
+        halving(1, work)
+    let_go(told.value)
+    assert held[0]() is None
