@@ -19,7 +19,7 @@ EMPTY = {
     "generate.py": ("Your picture forms here", "press Generate"),
     "gallery.py": ("No pictures yet", "The first one that you generate"),
     "vote.py": ("Two pictures are needed", "Generate some"),
-    "weights.py": ("VQGAN ImageNet 16384", "not installed", "no generator yet"),
+    "weights.py": ("VQGAN ImageNet 16384", "not installed", "SigLIP"),
     "system.py": ("No executor is running", "Start one with ./run_executor.sh"),
     "account.py": ("On your own machine", "install and remove weights"),
     "admin.py": ("Nothing is reported", "Nobody has signed in"),
