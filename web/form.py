@@ -78,14 +78,23 @@ def draw(spec: type[BaseModel], defaults: Mapping[str, Any], scope: str) -> dict
     return values
 
 
-def fill(spec: type[BaseModel], defaults: Mapping[str, Any], values: Mapping[str, Any], scope: str) -> None:
+def fill(
+    spec: type[BaseModel],
+    defaults: Mapping[str, Any],
+    values: Mapping[str, Any],
+    scope: str,
+    *,
+    others_stay: bool = False,
+) -> None:
     """Put ``values`` into the form that ``draw`` shows next, defaults where it cannot hold them.
 
-    Groups in which something differs from its default are opened.
+    What ``values`` does not name gets its default, or with ``others_stay`` keeps what a person entered, also
+    where no run of the page has seen that yet. Groups in which something differs from its default are opened.
     """
     wanted = parameters(spec, defaults)
     for parameter in wanted:
-        st.session_state[_key(scope, parameter.name)] = _fitting(parameter, values)
+        if parameter.name in values or not others_stay:
+            st.session_state[_key(scope, parameter.name)] = _fitting(parameter, values)
     filling, _ = st.session_state.get(_key(scope, OPENED), (0, ()))
     st.session_state[_key(scope, OPENED)] = filling + 1, {p.group for p in wanted if _is_changed(p, scope)}
 

@@ -25,7 +25,7 @@ def show(
     """Offer presets for the form of ``scope``, which holds ``parameters``."""
     there = presets.available(house, caller.person, generator, weights)
     if there:
-        _choose(house, there, generator, weights, parameters, scope)
+        _choose(house, there, generator, weights, scope)
     if not caller.may(Right.DRAW):
         return
     person = caller.person
@@ -42,7 +42,6 @@ def _choose(
     there: list[Preset],
     generator: Generator,
     weights: Weights,
-    parameters: Mapping[str, Any],
     scope: str,
 ) -> None:
     key = f"presets.{scope}"
@@ -51,11 +50,11 @@ def _choose(
         """Runs before the page is drawn again. What no preset has, as the seed, stays."""
         preset: Preset = st.session_state[key]
         try:
-            values = {**parameters, **presets.filling(house, preset)}
+            values = presets.filling(house, preset)
         except tuple(STATUS) as problem:
             st.toast(plain(str(problem)), icon=":material/error:")
         else:
-            form.fill(generator.spec, weights.defaults, values, scope)
+            form.fill(generator.spec, weights.defaults, values, scope, others_stay=True)
             st.toast(f"The parameters are those of “{plain(preset.name)}”.", icon=":material/tune:")
 
     st.menu_button("Presets", there, format_func=_shown, icon=":material/tune:", key=key, on_click=fill)

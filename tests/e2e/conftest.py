@@ -139,7 +139,7 @@ def new_person(browser: Browser, studio: RunningStudio) -> Iterator[Callable[...
     contexts: list[BrowserContext] = []
 
     def open_as_new_person(path: str = "/", **options: object) -> Page:
-        contexts.append(browser.new_context(base_url=studio.url, **options))
+        contexts.append(browser.new_context(base_url=studio.url, reduced_motion="reduce", **options))
         contexts[-1].set_default_timeout(PATIENCE_MS)
         page = contexts[-1].new_page()
         page.goto(path)

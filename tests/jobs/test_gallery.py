@@ -14,7 +14,8 @@ from jobs.queue import JobNotFound, Queue
 from jobs.records import Job, Verdict
 from jobs.votes import Votes
 from store import ArtifactStore
-from tests.jobs.conftest import TurnableClock, everywhere
+from tests.conftest import everywhere
+from tests.jobs.conftest import TurnableClock
 
 Succeed = Callable[..., Job]
 

@@ -159,6 +159,14 @@ def test_other_weights_have_a_form_and_defaults_of_their_own() -> None:
     assert page.session_state["values"]["width"] == 160
 
 
+def test_what_a_preset_does_not_name_stays_as_it_was_typed_a_moment_ago() -> None:
+    """Typed and chosen before any run of the page has seen what was typed."""
+    page = AppTest.from_function(_form_with_a_preset).run()
+    page.number_input(key="changed.seed").set_value(7)
+    page.button(key="choose").click().run()
+    assert (page.session_state["values"]["seed"], page.session_state["values"]["width"]) == (7, 192)
+
+
 def test_a_form_is_filled_from_a_result_and_opens_what_is_not_as_usual() -> None:
     page = AppTest.from_function(_filled_form).run()
     page.number_input(key="filled.height").set_value(99).run()
@@ -241,6 +249,20 @@ def _two_forms() -> None:
     other = st.toggle("Other weights", key="other")
     defaults = {"width": 192} if other else {}
     st.session_state["values"] = form.draw(Brush, defaults, "second" if other else "first")
+
+
+def _form_with_a_preset() -> None:
+    from functools import partial
+
+    import streamlit as st
+
+    from tests.web.test_form import Brush
+    from web import form
+
+    preset = {"width": 192}
+    choose = partial(form.fill, Brush, {}, preset, "changed", others_stay=True)
+    st.button("Choose", key="choose", on_click=choose)
+    st.session_state["values"] = form.draw(Brush, {}, "changed")
 
 
 def _filled_form() -> None:
