@@ -19,8 +19,9 @@ from guidance.clip import Clip
 from guidance.cutouts import Augmentations
 from guidance.latent_optimiser import Guidance, LatentOptimiser
 from guidance.losses import Costs, Targets
-from guidance.memory import is_out_of_memory, let_go
+from guidance.memory import let_go
 from guidance.prompts import parse_prompt
+from weights.memory import is_out_of_memory
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any, TypeVar, cast
 from torch import nn
 
 from generators.contract import Context, GenerationError
-from guidance.memory import free_what_is_unused, is_out_of_memory
+from guidance.memory import free_what_is_unused
 from weights import catalogue
 from weights.catalogue import WeightsEntry
 from weights.errors import WeightsError
 from weights.files import verify
+from weights.memory import is_out_of_memory
 
 SHARE = 0.5
 """Of the memory for drawing, networks that wait for their next job may take."""

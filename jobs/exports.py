@@ -38,6 +38,8 @@ def read(store: ArtifactStore, job: Job, export: Export) -> bytes:
         if name in (name_of(job, Export.PNG), name_of(job, Export.GIF)):
             raise
         with _ROOM:
+            if store.exists(name):  # another made it meanwhile
+                return store.read(name)
             return _keep(store, job, export, _made(store, job, export))
 
 

@@ -29,7 +29,6 @@ REFERENCE = re.compile(r"[0-9a-f]{64}")
 
 _SIXTEEN_BITS = ("I;16", "I;16B", "I;16L", "I;16N")
 
-
 _ROOM = threading.Lock()
 """Only one picture is decoded at a time, whoever hands it in: a large one takes half a gigabyte."""
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from guidance.memory import NotEnoughMemory, halving, is_out_of_memory, let_go
+from guidance.memory import NotEnoughMemory, halving, let_go
 from settings import ROOT
+from weights.memory import is_out_of_memory
 
 CUTOUTS = 256
 

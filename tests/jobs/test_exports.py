@@ -2,8 +2,10 @@
 
 import io
 import json
+import threading
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -136,6 +138,25 @@ def test_what_was_made_is_kept(export: Export, store: ArtifactStore, finish: Cal
     store.delete(job.result.animation)
 
     assert exports.read(store, job, export) == data
+
+
+def test_what_several_ask_for_at_once_is_made_once(
+    store: ArtifactStore, finish: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, made, together = finish({0: flat(0)}), list[str](), threading.Barrier(3)
+
+    def make(*_: object) -> bytes:
+        made.append("a film")
+        return b"a film"
+
+    def ask(_: int) -> bytes:
+        together.wait(60)
+        return exports.read(store, job, Export.WEBP)
+
+    monkeypatch.setitem(exports._MAKE, Export.WEBP, make)
+    with ThreadPoolExecutor(3) as people:
+        assert list(people.map(ask, range(3))) == [b"a film"] * 3
+    assert made == ["a film"]
 
 
 def test_frames_of_a_second_pass_are_larger(store: ArtifactStore, finish: Callable[..., Job]) -> None:
